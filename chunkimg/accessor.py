@@ -1,0 +1,248 @@
+"""The ``.img`` accessor: one line per method, no state, everything delegated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from .api import save
+from .geometry import Grid
+from .image import build, create, show
+from .image.properties import Properties
+from .metadata import is_label, properties_of
+
+__all__ = ["ImageAccessor"]
+
+Array = NDArray[np.float64]
+Triple = tuple[float, float, float]
+
+
+@xr.register_dataarray_accessor("img")
+class ImageAccessor:
+    """Geometry, properties and output of an image: ``image.img``.
+
+    All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.
+    World coordinates are RAS+ (x to the right, y to the front, z to the head), unless the source does not say where
+    the patient is (``space == "unknown"``). Tuples are in x, y, z order.
+
+    Every geometry property raises `GeometryError` where the image's position is lost (an axis was reduced or stacked)
+    or was never known.
+    """
+
+    def __init__(self, image: xr.DataArray) -> None:
+        self._image = image
+
+    # ------------------------------------------------------------------ geometry
+
+    @property
+    def grid(self) -> Grid:
+        """The voxel grid as an immutable value."""
+        return build.grid_of(self._image)
+
+    @property
+    def affine(self) -> Array:
+        """Index (i, j, k) along (x, y, z) to world, shape (4, 4)."""
+        return self.grid.matrix.copy()
+
+    @property
+    def spacing(self) -> Triple:
+        """Voxel size along x, y, z, in `units`."""
+        return self.grid.spacing
+
+    @property
+    def origin(self) -> Triple:
+        """World position of the centre of the first voxel."""
+        return self.grid.origin
+
+    @property
+    def direction(self) -> Array:
+        """Direction matrix, shape (3, 3): column k is the unit world vector along x, y, z."""
+        return self.grid.direction
+
+    @property
+    def orientation(self) -> str | None:
+        """Body directions in which x, y, z increase, e.g. ``"LPS"``; None in an unknown space."""
+        return self.grid.orientation
+
+    @property
+    def space(self) -> str:
+        """World frame: ``"RAS"`` or ``"unknown"``."""
+        return self.grid.space
+
+    @property
+    def units(self) -> str:
+        """Unit of length: ``"mm"``, ``"um"``, ``"m"``, … or ``"unknown"``."""
+        return self.grid.units
+
+    @property
+    def extent(self) -> Triple:
+        """Physical size along x, y, z."""
+        return self.grid.extent
+
+    @property
+    def bounds(self) -> tuple[Triple, Triple]:
+        """World-axis box around the outer voxel edges: (lo, hi)."""
+        return self.grid.bounds
+
+    @property
+    def center(self) -> Triple:
+        """World position of the middle of the image."""
+        return self.grid.center
+
+    def corners(self, *, centers: bool = False) -> Array:
+        """World positions of the 8 corners, shape (8, 3): outer edges, or centres of the corner voxels."""
+        return self.grid.corners(centers=centers)
+
+    def affine_at(self, t: float) -> Array:
+        """Affine at time `t` (a value of the coordinate t), shape (4, 4); that of the image where it does not change.
+
+        Raises
+        ------
+        GeometryError
+            If the geometry changes with time and no entry is stored for `t`.
+        """
+        poses = build.poses_of(self._image)
+        return self.affine if poses is None else poses.at(t, self.grid)
+
+    def to_world(self, index: ArrayLike) -> Array:
+        """World coordinates of (fractional) voxel indices in x, y, z order, shape (..., 3)."""
+        return self.grid.to_world(index)
+
+    def to_index(self, world: ArrayLike) -> Array:
+        """Fractional voxel indices in x, y, z order of world coordinates, shape (..., 3)."""
+        return self.grid.to_index(world)
+
+    # ------------------------------------------------------------------ comparison
+
+    def same_grid(self, other: xr.DataArray, tol: float = 1e-3) -> bool:
+        """Whether both images occupy the same space: no corner displaced by more than `tol` voxel."""
+        return self.grid.same_as(build.grid_of(other), tol)
+
+    def require_same_grid(self, other: xr.DataArray, tol: float = 1e-3) -> None:
+        """Raise `GeometryError`, listing all differences, unless both images occupy the same space."""
+        self.grid.require_same_as(build.grid_of(other), tol)
+
+    def snap_to(self, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
+        """This image on exactly the grid of `other`, for twins that differ by rounding.
+
+        Raises
+        ------
+        GeometryError
+            If sizes differ, or a corner would move by more than `tol` voxel.
+        """
+        return create.snap_to(self._image, other, tol)
+
+    # ------------------------------------------------------------------ images from this image
+
+    def crop_world(self, lo: Sequence[float], hi: Sequence[float]) -> xr.DataArray:
+        """The smallest part whose voxels cover a box in world coordinates, lazily; right for oblique images too.
+
+        Parameters
+        ----------
+        lo, hi : (x, y, z)
+            Corners of the box in world coordinates (RAS+), in the image's unit.
+
+        Raises
+        ------
+        GeometryError
+            If the box lies outside the image.
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> from nibabel.testing import data_path
+        >>> fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
+        >>> dict(fmri.img.crop_world((-20, 0, 10), (20, 40, 30)).sizes)
+        {'t': 2, 'z': 14, 'y': 25, 'x': 21}
+        """
+        x, y, z = self.grid.box(lo, hi)
+        return self._image.isel(x=x, y=y, z=z)
+
+    def assign_geometry(
+        self,
+        *,
+        affine: ArrayLike | None = None,
+        spacing: Sequence[float] | None = None,
+        origin: Sequence[float] | None = None,
+        direction: ArrayLike | None = None,
+        space: str | None = None,
+        units: str | None = None,
+    ) -> xr.DataArray:
+        """The same voxels with other geometry: what a wrong or silent header should have said.
+
+        Parameters
+        ----------
+        affine : array_like, shape (4, 4), optional
+            Index to world, in `space`.
+        spacing, origin, direction : optional
+            Replace one part and keep the others.
+        space : str, optional
+            World frame of what is given, e.g. ``"LPS"``; alone, it declares that of an image of unknown space.
+        units : str, optional
+            Unit of length.
+        """
+        return create.assign_geometry(
+            self._image,
+            affine=affine,
+            spacing=spacing,
+            origin=origin,
+            direction=direction,
+            space=space,
+            units=units,
+        )
+
+    def as_label(self) -> xr.DataArray:
+        """The image declared to hold labels, not intensities (pyramids then take modes, not means)."""
+        return create.as_label(self._image)
+
+    # ------------------------------------------------------------------ metadata
+
+    @property
+    def properties(self) -> Properties:
+        """Metadata as a live mapping; the geometry keys are computed and read-only."""
+        return Properties(self._image)
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the voxels are labels."""
+        return is_label(properties_of(self._image.attrs))
+
+    # ------------------------------------------------------------------ output
+
+    def save(self, dest: Any, **options: Any) -> None:
+        """Write to a file or store by its suffix, streaming; options as for `chunkimg.save`."""
+        save(self._image, dest, **options)
+
+    def to_zarr(self, dest: Any, **options: Any) -> None:
+        """Write an OME-Zarr store, whatever the name; options as for `chunkimg.save`."""
+        save(self._image, dest, format="zarr", **options)
+
+    def to_nifti(self, dest: Any, **options: Any) -> None:
+        """Write a NIfTI file or pair; options as for `chunkimg.save`."""
+        save(self._image, dest, format="nifti", **options)
+
+    def to_nibabel(self) -> Any:
+        """A nibabel image that reads its voxels on demand."""
+        from .interop.nibabel import to_nibabel
+
+        return to_nibabel(self._image)
+
+    def to_sitk(self) -> Any:
+        """A SimpleITK image (LPS); the voxels are read into memory."""
+        from .interop.sitk import to_sitk
+
+        return to_sitk(self._image)
+
+    def numpy(self) -> NDArray[Any]:
+        """The values in memory, axes in the order of the image's dims."""
+        return np.asarray(self._image.values)
+
+    def __repr__(self) -> str:
+        return show.as_text(self._image)
+
+    def _repr_html_(self) -> str:
+        return show.as_html(self._image)

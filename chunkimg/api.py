@@ -1,0 +1,205 @@
+"""Opening, saving and converting images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .errors import FormatError
+from .io.format import Header, WriteOptions
+from .io.registry import format_of, format_to_write
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["convert", "open_image", "open_pyramid", "read_header", "save"]
+
+
+def open_image(
+    source: Any,
+    *,
+    chunks: Any = "auto",
+    level: int = 0,
+    format: str | None = None,
+    scaled: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """Open an image lazily: only headers are read.
+
+    Parameters
+    ----------
+    source : str, path, URL or zarr Store
+        ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), or a Zarr store.
+    chunks : "auto", int, tuple or dict
+        Dask blocks by dim. ``"auto"`` plans blocks of about 64 MiB that fit how the source is stored.
+    level : int
+        Resolution level of a pyramid; 0 is the finest.
+    format : str, optional
+        ``"nifti"`` or ``"zarr"``, where the name does not tell.
+    scaled : bool
+        Apply the source's intensity scaling; False gives the stored values.
+    storage_options : mapping, optional
+        For URLs, passed to fsspec.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims (t, c,) z, y, x; coordinates place every voxel in the world (RAS+, in the unit of the source); ``.img``
+        gives geometry and everything else.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at `source`.
+    FormatError
+        If the content is damaged, truncated, or of no known format.
+
+    Examples
+    --------
+    >>> import chunkimg as ci
+    >>> from nibabel.testing import data_path
+    >>> fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
+    >>> dict(fmri.sizes)
+    {'t': 2, 'z': 24, 'y': 96, 'x': 128}
+    >>> fmri.img.orientation
+    'LAS'
+    """
+    from .accessor import ImageAccessor  # noqa: F401  (registers .img)
+    from .image.build import to_dataarray
+
+    volume = format_of(source, format).open(source, level, storage_options)
+    return to_dataarray(volume, chunks=chunks, scaled=scaled)
+
+
+def read_header(source: Any, *, format: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Header:
+    """What a file or store says of its image: sizes, type, grid, times, scaling, and the format's own fields.
+
+    Needs neither xarray nor Dask.
+
+    Examples
+    --------
+    >>> import chunkimg as ci
+    >>> from nibabel.testing import data_path
+    >>> header = ci.read_header(f"{data_path}/anatomical.nii")
+    >>> header.dtype, header.grid.spacing
+    ('>i2', (6.0, 6.0, 6.0))
+    """
+    return format_of(source, format).read_header(source, storage_options)
+
+
+def open_pyramid(source: Any, *, chunks: Any = "auto", storage_options: Mapping[str, Any] | None = None) -> xr.DataTree:
+    """All resolution levels of a Zarr store as a DataTree: ``scale0/image`` (finest), ``scale1/image``, …
+
+    Raises
+    ------
+    FormatError
+        If `source` is no Zarr store.
+    """
+    import xarray as xr
+
+    from .io.zarr import level_count
+
+    if format_of(source).name != "zarr":
+        raise FormatError(f"{source}: only Zarr stores hold pyramids; open_image opens this file")
+    levels = {}
+    for k in range(level_count(source, storage_options)):
+        image = open_image(source, chunks=chunks, level=k, storage_options=storage_options)
+        levels[f"scale{k}"] = image.to_dataset(name="image")
+    return xr.DataTree.from_dict(levels)
+
+
+def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options: Any) -> None:
+    """Write an image, streaming: memory is set by the slab, never by the image.
+
+    Parameters
+    ----------
+    image : xarray.DataArray
+        An image; any lazy expression of images.
+    dest : str, path, URL or zarr Store
+        The suffix chooses the format: ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` or ``.zarr``.
+    format : str, optional
+        ``"nifti"`` or ``"zarr"``, where the name does not tell.
+    **options
+        Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
+        ``codec``, ``pyramid``, ``downsample``, ``storage_options``; for NIfTI ``version``, ``level``; ``dtype`` and
+        ``scaling=(slope, inter)`` store values in another type.
+
+    Raises
+    ------
+    FileExistsError
+        If `dest` exists and ``overwrite`` is not true.
+    FormatError, GeometryError
+        If the format cannot hold the image.
+    """
+    from .image.build import to_volume
+
+    write_volume(to_volume(image), dest, format=format, **options)
+
+
+def convert(
+    source: Any,
+    dest: Any,
+    *,
+    x: slice | None = None,
+    y: slice | None = None,
+    z: slice | None = None,
+    t: slice | None = None,
+    c: slice | None = None,
+    level: int = 0,
+    from_format: str | None = None,
+    format: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """Convert an image file or store, or a region of it, to another, in bounded memory.
+
+    Stored values are copied as they are, with their scaling; headers are kept. Needs neither xarray nor Dask.
+
+    Parameters
+    ----------
+    source, dest : str, path, URL or zarr Store
+        See `open_image` and `save`.
+    x, y, z, t, c : slice, optional
+        Region in voxels; positions follow.
+    level : int
+        Resolution level to convert.
+    from_format, format : str, optional
+        Formats of source and destination, where their names do not tell.
+    **options
+        As for `save`.
+
+    Examples
+    --------
+    >>> import chunkimg as ci
+    >>> from nibabel.testing import data_path
+    >>> ci.convert(f"{data_path}/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
+    """
+    volume = format_of(source, from_format).open(source, level, storage_options)
+    region = {d: s for d, s in (("x", x), ("y", y), ("z", z), ("t", t), ("c", c)) if s is not None}
+    write_volume(volume.crop(**region), dest, format=format, storage_options=storage_options, **options)
+
+
+def write_volume(volume: Volume, dest: Any, *, format: str | None = None, **options: Any) -> None:
+    """Write a volume in the format of `dest`."""
+    from .encode import store_as
+
+    dtype, scaling = options.pop("dtype", None), options.pop("scaling", None)
+    unknown = sorted(set(options) - set(WriteOptions.__dataclass_fields__))
+    if unknown:
+        raise TypeError(
+            f"unknown option {', '.join(unknown)}; {', '.join(WriteOptions.__dataclass_fields__)} are known"
+        )
+    target = format_to_write(dest, format)
+    _refuse_own_source(volume, dest)
+    target.write(store_as(volume, dtype, scaling), dest, WriteOptions(**options))
+
+
+def _refuse_own_source(volume: Volume, dest: Any) -> None:
+    if not volume.source or not isinstance(dest, (str, os.PathLike)):
+        return
+    a, b = volume.source, os.fspath(dest)
+    same = a.rstrip("/") == b.rstrip("/") if "://" in b else os.path.realpath(a) == os.path.realpath(b)
+    if same:
+        raise FormatError(f"{b}: an image cannot be written over its own source while it is read; choose another name")

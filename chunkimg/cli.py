@@ -1,0 +1,266 @@
+"""The command line: ``chunkimg`` and ``python -m chunkimg``. Exit code 0, 1 for an error, 2 for wrong usage."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import ChunkImgError, ChunkImgWarning
+
+__all__ = ["main"]
+
+
+class _Slice(click.ParamType):
+    """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
+
+    name = "START:STOP[:STEP]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> slice:
+        if isinstance(value, slice):
+            return value
+        try:
+            parts = [int(p) if p.strip() else None for p in str(value).split(":")]
+        except ValueError:
+            parts = []
+        if len(parts) == 1 and parts[0] is not None:
+            return slice(parts[0], parts[0] + 1 or None)
+        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
+            self.fail(f"{value!r} is no range; write START:STOP, START:STOP:STEP (any may be empty) or one index")
+        return slice(*parts)
+
+
+def _region_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for dim, what in (("c", "channels"), ("t", "frames"), ("z", "voxels"), ("y", "voxels"), ("x", "voxels")):
+        text = f"Part along {dim}, in {what}: START:STOP[:STEP], as in Python."
+        command = click.option(f"--{dim}", type=_Slice(), help=text)(command)
+    return command
+
+
+def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = [
+        click.option("--overwrite", is_flag=True, help="Replace DST if it exists, once the new one is complete."),
+        click.option("--pyramid", is_flag=True, help="Zarr: add coarser resolution levels."),
+        click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
+        click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
+        click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
+        click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
+        click.option(
+            "--memory", type=click.IntRange(16), default=256, show_default=True, metavar="MIB", help="Budget."
+        ),
+        click.option("--level", "source_level", type=int, default=0, help="Resolution level of SRC to read."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chunkimg")
+def cli() -> None:
+    """Medical and biological volumes larger than memory: NIfTI and OME-Zarr, geometry kept exact."""
+
+
+@cli.command()
+@click.argument("src")
+@click.argument("dst")
+@_region_options
+@_output_options
+def convert(src: str, dst: str, **options: Any) -> None:
+    """Convert SRC to DST, or a part of it, in bounded memory.
+
+    The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .zarr. Stored values, intensity
+    scaling and headers are kept; NIfTI to Zarr and back gives the same bytes.
+
+    \b
+      chunkimg convert ct.nii.gz ct.ome.zarr --pyramid
+      chunkimg convert ct.ome.zarr slab.nii.gz --z 100:120
+    """
+    region = {d: options.pop(d) for d in "xyztc"}
+    _write(src, dst, {d: s for d, s in region.items() if s is not None}, None, options)
+
+
+@cli.command()
+@click.argument("src")
+@click.argument("dst")
+@click.option("--lo", type=float, nargs=3, metavar="X Y Z", help="Lower corner of a world box (RAS+, image's unit).")
+@click.option("--hi", type=float, nargs=3, metavar="X Y Z", help="Upper corner of the world box.")
+@_region_options
+@_output_options
+def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
+    """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
+
+    \b
+      chunkimg crop ct.nii.gz heart.nii.gz --lo -40 -30 0 --hi 40 30 80
+    """
+    region = {d: s for d in "xyztc" if (s := options.pop(d)) is not None}
+    if (lo is None) != (hi is None):
+        raise click.UsageError("a world box needs both --lo and --hi")
+    if lo is None and not region:
+        raise click.UsageError("say what to keep: --lo and --hi, or --x, --y, --z, --t, --c")
+    _write(src, dst, region, None if lo is None else (lo, hi), options)
+
+
+def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
+    from .api import write_volume
+    from .io.registry import format_of
+
+    level = options.pop("source_level")
+    options["budget"] = options.pop("memory") << 20
+    volume = format_of(src).open(src, level)
+    if box is not None:
+        if volume.grid is None:
+            raise ChunkImgError(f"{src}: its voxels have no position, so a world box means nothing")
+        x, y, z = volume.grid.box(*box)
+        volume = volume.crop(x=x, y=y, z=z)
+    volume = volume.crop(**region)
+    given = {k: v for k, v in options.items() if v not in (None, False)}
+    with _progress() as progress:
+        write_volume(volume, dst, progress=progress, **given)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per file, on a line of its own.")
+@click.option("--header", is_flag=True, help="Show the format's own header fields too.")
+def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
+    """Show what images are and where they lie; reads headers only."""
+    from .io.registry import format_of
+
+    for at, name in enumerate(files):
+        found = format_of(name).read_header(name)
+        if as_json:
+            click.echo(json.dumps(_as_json(found), allow_nan=False))
+            continue
+        if at:
+            click.echo()
+        _print_header(found, header)
+
+
+def _as_json(header: Any) -> dict[str, Any]:
+    from .geometry.attrs import strict_json
+
+    grid = header.grid
+    out: dict[str, Any] = {
+        "source": header.source,
+        "format": header.format,
+        "sizes": header.sizes,
+        "dtype": header.dtype,
+        "access": header.access,
+        "scaling": None if header.scaling is None else dict(zip(("slope", "inter"), header.scaling, strict=True)),
+        "geometry": None,
+        "times": header.times,
+        "time_units": header.time_units,
+        "properties": header.properties,
+        "header": header.fields,
+    }
+    if grid is not None:
+        out["geometry"] = {
+            "affine": grid.affine,
+            "spacing": grid.spacing,
+            "origin": grid.origin,
+            "direction": grid.direction,
+            "orientation": grid.orientation,
+            "space": grid.space,
+            "units": grid.units,
+            "bounds": grid.bounds,
+        }
+    result: dict[str, Any] = strict_json(out)
+    return result
+
+
+def _print_header(header: Any, fields: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("source", header.source)
+    sizes = " × ".join(f"{d} {n}" for d, n in header.sizes.items())
+    table.add_row("image", f"{header.format}: {sizes}, {header.dtype}")
+    grid = header.grid
+    if grid is None:
+        table.add_row("geometry", "none that can be used")
+    else:
+        unit = "" if grid.units == "unknown" else f" {grid.units}"
+        table.add_row("spacing", f"{_numbers(grid.spacing)}{unit} (x, y, z)")
+        table.add_row("orientation", grid.orientation or "unknown: the source does not say where the patient is")
+        world = "" if grid.space == "unknown" else f", {grid.space}+"
+        table.add_row("bounds", f"{_numbers(grid.bounds[0])} to {_numbers(grid.bounds[1])}{unit}{world}")
+        table.add_row("affine", "\n".join(_numbers(row) for row in grid.affine[:3]))
+    if header.times is not None:
+        unit = " s" if header.time_units == "s" else ""
+        table.add_row("time", f"{len(header.times)} frames, {header.times[0]:g} to {header.times[-1]:g}{unit}")
+    if header.scaling is not None:
+        table.add_row("scaling", f"value = {header.scaling[0]:g} · stored + {header.scaling[1]:g}")
+    for key, value in header.properties.items():
+        table.add_row(key, str(value))
+    for key, value in header.fields.items() if fields else ():
+        table.add_row(f"header {key}", str(value))
+    # no width of its own where output goes to a file or a pipe
+    Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def _numbers(values: Any) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"
+
+
+class _Bar:
+    """Progress in bytes."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._task: Any = None
+
+    def start(self, total: int) -> None:
+        """The number of bytes to come."""
+        self._task = self._bar.add_task("", total=total)
+
+    def __call__(self, count: int) -> None:
+        self._bar.advance(self._task, count)
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar)
+
+
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, ChunkImgWarning):
+        click.echo(f"chunkimg: warning: {message}", err=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    warnings.simplefilter("default", ChunkImgWarning)
+    warnings.showwarning = _show_warning
+    logging.getLogger("chunkimg").setLevel(logging.ERROR)
+    try:
+        cli.main(prog_name="chunkimg", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2 if isinstance(error, click.UsageError) else 1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("chunkimg: interrupted; nothing was written", err=True)
+        sys.exit(1)
+    except (ChunkImgError, OSError, MemoryError) as error:
+        click.echo(f"chunkimg: error: {error or type(error).__name__}", err=True)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,221 @@
+"""The xarray boundary: `Volume` to DataArray and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+
+from .. import metadata
+from ..chunks import BUDGET, block_shape
+from ..errors import GeometryError
+from ..geometry import Grid, Poses
+from ..geometry import attrs as keys
+from ..geometry.grid import AXES
+from ..lazy import LazyArray, ScaledArray, Scaling
+from ..volume import DIMS, TimeAxis, Volume
+from .index import GridIndex
+from .views import OPENED, ComputedArray, viewed
+
+__all__ = ["assemble", "grid_of", "poses_of", "spatial_coordinates", "times_of", "to_dataarray", "to_volume"]
+
+NAME = "image"
+
+
+# ---------------------------------------------------------------------------------------------- Volume -> DataArray
+
+
+def to_dataarray(volume: Volume, *, chunks: Any = "auto", scaled: bool = True) -> xr.DataArray:
+    """A lazy, Dask-backed DataArray of a volume, with our index on its spatial coordinates.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image.
+    chunks : "auto", int, tuple, dict
+        Dask blocks by dim; ``"auto"`` lets the planner choose.
+    scaled : bool
+        Whether values are scaled; stored values if False.
+    """
+    values = volume.values if scaled else volume.data
+    name = f"{OPENED}-{tokenize(values)}"
+    data = da.from_array(values, chunks=_dask_chunks(volume, values, chunks), name=name, fancy=False, asarray=True)
+    out = assemble(volume, data)
+    out.encoding = {"source": volume.source, "dtype": volume.data.dtype}
+    if volume.scaling is not None and scaled:
+        out.encoding.update(scale_factor=volume.scaling.slope, add_offset=volume.scaling.inter)
+    return out
+
+
+def assemble(volume: Volume, data: Any) -> xr.DataArray:
+    """A DataArray of `data`, a NumPy or Dask array, with everything else from a volume."""
+    return xr.DataArray(data, coords=_coordinates(volume), dims=volume.dims, name=NAME, attrs=metadata.join(volume))
+
+
+def _dask_chunks(volume: Volume, values: LazyArray, chunks: Any) -> Any:
+    if chunks != "auto":
+        if isinstance(chunks, Mapping):
+            return tuple(chunks.get(d, n) for d, n in volume.sizes.items())
+        return chunks
+    order = values.file_order
+    return block_shape(
+        values.shape,
+        values.dtype.itemsize,
+        unit=values.chunks,
+        order=order,
+        front_to_back=values.access == "sequential" and order is not None,
+        target=BUDGET // 4,
+    )
+
+
+def spatial_coordinates(grid: Grid) -> xr.Coordinates:
+    """Coordinates x, y, z of a grid, with `GridIndex`."""
+    encoded, _ = keys.encode(grid)
+    variables = {d: xr.Variable((d,), values, attributes) for d, (values, attributes) in encoded.items()}
+    return _with_index(variables)
+
+
+def _with_index(variables: Mapping[str, xr.Variable]) -> xr.Coordinates:
+    indexes, out = {}, {}
+    for d, variable in variables.items():
+        index = GridIndex.from_variables({d: variable}, options={})
+        indexes[d] = index
+        out.update(index.create_variables({d: variable}))
+    return xr.Coordinates(out, indexes=indexes)
+
+
+def _coordinates(volume: Volume) -> xr.Coordinates:
+    if volume.grid is not None:
+        coords = spatial_coordinates(volume.grid)
+    else:
+        plain = {d: (d, np.arange(volume.sizes[d], dtype=np.float64)) for d in ("z", "y", "x")}
+        coords = xr.Coordinates(plain)
+    if volume.times is not None:
+        t = xr.Variable(("t",), np.asarray(volume.times.values, dtype=np.float64), metadata.time_attrs(volume.times))
+        coords = coords.assign(t=t)
+    if "c" in volume.dims:
+        c = xr.Variable(("c",), np.arange(volume.sizes["c"]), dict(volume.channels))
+        coords = coords.assign(c=c)
+    return coords
+
+
+# ---------------------------------------------------------------------------------------------- DataArray -> facts
+
+
+def _spatial(image: xr.DataArray) -> dict[str, keys.Coordinate]:
+    """Values and attributes of x, y, z; attributes that an operation dropped are still known to the index."""
+    out = {}
+    for a in AXES:
+        if a in image.coords:
+            index = image.xindexes.get(a)
+            known = index.attributes() if isinstance(index, GridIndex) else {}
+            out[a] = (image.coords[a].values, {**known, **image.coords[a].attrs})
+    return out
+
+
+def grid_of(image: xr.DataArray) -> Grid:
+    """The grid of an image, from its coordinates; a scalar coordinate counts as one voxel.
+
+    Raises
+    ------
+    GeometryError
+        If an axis is gone, irregular, or has lost its direction.
+    """
+    return keys.decode(_spatial(image), image.attrs)
+
+
+def poses_of(image: xr.DataArray) -> Poses | None:
+    """Per-time-step geometry, or None."""
+    return keys.decode_poses(image.attrs)
+
+
+def times_of(image: xr.DataArray) -> TimeAxis | None:
+    """The time axis of an image with a coordinate t (one frame if it is a scalar), or None."""
+    if "t" not in image.coords and "t" not in image.dims:
+        return None
+    if "t" not in image.coords:
+        return TimeAxis(tuple(float(k) for k in range(image.sizes["t"])), "unknown", None)
+    t = image.coords["t"]
+    values = np.atleast_1d(t.values)
+    if values.dtype.kind == "m":
+        values = values / np.timedelta64(1, "s")
+        return TimeAxis(tuple(values.tolist()), "s", None)
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise GeometryError(f"coordinate t holds {values.dtype}; numbers of seconds (or timedelta64) are expected")
+    return metadata.time_axis(values, t.attrs)
+
+
+# ---------------------------------------------------------------------------------------------- DataArray -> Volume
+
+
+def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
+    """What formats need of an image to write it.
+
+    Stored values are those of the source, unscaled, where the image is the opened file or a view of it (crops, flips,
+    strides, transposes); any computation makes it an image of its own, stored as it is.
+
+    Raises
+    ------
+    GeometryError
+        If a dim is not one of t, c, z, y, x, or if geometry is lost.
+    """
+    foreign = [str(d) for d in image.dims if d not in DIMS]
+    if foreign:
+        raise GeometryError(
+            f"the image has dim {', '.join(foreign)}; an image has dims {', '.join(DIMS)}: rename or reduce it first"
+        )
+    absent = [d for d in ("z", "y", "x") if d not in image.dims]
+    lost = [d for d in absent if d not in image.coords]
+    if lost:
+        raise GeometryError(f"axis {', '.join(lost)} was dropped or reduced, so the image has no position any more")
+    if absent:
+        image = _expand(image, absent)
+    image = image.transpose(*[d for d in DIMS if d in image.dims])
+    undefined = not any(keys.DIRECTION in attributes for _, attributes in _spatial(image).values())
+    grid = None if undefined and not require_grid and _is_plain(image) else grid_of(image)
+    data, scaling = _stored(image.data)
+    return Volume(
+        data=data,
+        dims=tuple(str(d) for d in image.dims),
+        grid=grid,
+        times=times_of(image) if "t" in image.dims else None,
+        scaling=scaling,
+        properties=metadata.properties_of(image.attrs),
+        rank=metadata.rank_of(image.attrs),
+        headers=metadata.headers_of(image.attrs),
+        poses=metadata.poses_at(image.attrs, image.coords["t"].values if "t" in image.coords else None),
+        channels=dict(image.coords["c"].attrs) if "c" in image.coords else {},
+        source=str(image.encoding.get("source", "")),
+    )
+
+
+def _expand(image: xr.DataArray, dims: list[str]) -> xr.DataArray:
+    """Make one-voxel axes of scalar coordinates; their attributes stay."""
+    out = image.drop_vars(dims)
+    coords = {d: xr.Variable((d,), np.atleast_1d(image.coords[d].values), image.coords[d].attrs) for d in dims}
+    expanded = out.expand_dims(dict.fromkeys(dims, 1)).assign_coords(_with_index(coords))
+    expanded.encoding = dict(image.encoding)
+    return expanded
+
+
+def _is_plain(image: xr.DataArray) -> bool:
+    """Whether x, y, z count voxels: what an image of unusable geometry is opened with."""
+    return all(
+        a not in image.coords or np.array_equal(np.diff(image.coords[a].values), np.ones(image.sizes[a] - 1))
+        for a in AXES
+    )
+
+
+def _stored(data: Any) -> tuple[LazyArray, Scaling | None]:
+    """Stored values of an image and how they are scaled."""
+    shown = viewed(data)
+    if shown is None:
+        return ComputedArray(data), None
+    leaf, through = shown
+    if isinstance(leaf, ScaledArray):
+        return through(leaf.source), leaf.scaling
+    return through(leaf), None

@@ -1,0 +1,114 @@
+"""Which opened file a Dask array shows, if all it does is move voxels.
+
+An image that was opened and then cropped, flipped, strided, transposed or re-chunked still holds the voxels of its
+source. Such a view is written from the source itself: stored integers stay as they are, byte for byte, and no Dask
+scheduler stands between the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import compute, tokenize
+from dask.utils import key_split
+
+from ..lazy import Block, LazyArray, Region, ViewArray, as_range
+
+__all__ = ["OPENED", "ComputedArray", "viewed"]
+
+#: prefix of the name of every Dask array made of a lazy array
+OPENED = "open-image"
+_ORIGINAL = f"original-{OPENED}"
+#: Dask layers that move voxels and never change them
+_MOVES = frozenset({OPENED, _ORIGINAL, "getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
+
+
+class ComputedArray(LazyArray):
+    """A Dask or NumPy array as a `LazyArray`: each region is computed when it is asked for."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+        self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
+        if isinstance(data, da.Array):
+            self.chunks = tuple(max(c) for c in data.chunks)
+
+    def _read(self, region: Region) -> Block:
+        part = self.data[tuple(slice(r.start, r.stop, r.step) for r in region)]
+        block = part.compute() if isinstance(part, da.Array) else part
+        return np.asarray(block, dtype=self.dtype)
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-computed", tokenize(self.data))
+
+
+class _Probe(LazyArray):
+    """Reads as the index along one axis: what a graph does to it tells where its voxels come from."""
+
+    def __init__(self, shape: tuple[int, ...], axis: int) -> None:
+        self.shape, self.dtype, self.axis = shape, np.dtype(np.int64), axis
+
+    def _read(self, region: Region) -> Block:
+        line = np.asarray(region[self.axis], dtype=np.int64)
+        line = line.reshape([-1 if k == self.axis else 1 for k in range(self.ndim)])
+        return np.broadcast_to(line, [len(r) for r in region])
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-probe", self.shape, self.axis)
+
+
+def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | None:
+    """The lazy array that `data` shows, and a function that makes the same view of another of that shape.
+
+    None if `data` is not a Dask array, has other sources, or computes anything.
+    """
+    if not isinstance(data, da.Array) or not all(key_split(layer) in _MOVES for layer in data.dask.layers):
+        return None
+    originals = [layer for layer in data.dask.layers if key_split(layer) == _ORIGINAL]
+    if len(originals) != 1:
+        return None
+    graph = dict(data.dask)
+    leaf = getattr(graph.get(originals[0]), "value", graph.get(originals[0]))
+    if not isinstance(leaf, LazyArray):
+        return None
+    if key_split(data.name) == OPENED:
+        return leaf, lambda array: array
+    if 0 in data.shape:
+        return None
+    picks, axes = _trace(data, graph, originals[0], leaf)
+    return leaf, lambda array: ViewArray(array, picks, axes)
+
+
+def _trace(data: da.Array, graph: dict[Any, Any], original: str, leaf: LazyArray) -> tuple[list[Any], list[int | None]]:
+    """Follow each axis of the leaf through the graph: which axis of `data` shows it, and which of its indices.
+
+    Moves act on each axis by itself, so lines along the axes tell all.
+    """
+    lines = [tuple(slice(None) if k == j else 0 for k in range(data.ndim)) for j in range(data.ndim)]
+    picks: list[Any] = []
+    axes: list[int | None] = [None] * data.ndim
+    for axis in range(leaf.ndim):
+        probe = _Probe(leaf.shape, axis)
+        moved = da.Array({**graph, original: probe}, data.name, data.chunks, dtype=probe.dtype)
+        # the keys are those of the real image: never let a shared scheduler see them
+        traced = compute(*(moved[line] for line in lines), scheduler="synchronous")
+        varying = [j for j, line in enumerate(traced) if len(line) > 1 and np.any(line != line[0])]
+        if varying:
+            axes[varying[0]] = axis
+            picks.append(as_range(traced[varying[0]].tolist()))
+        else:
+            first = int(traced[0][0]) if traced else int(moved.compute(scheduler="synchronous"))
+            picks.append(range(first, first + 1))
+    _assign_singletons(data.shape, leaf.ndim, axes)
+    return picks, axes
+
+
+def _assign_singletons(shape: tuple[int, ...], ndim: int, axes: list[int | None]) -> None:
+    """Axes of size 1 show the source axes that are left, in order, where their numbers agree."""
+    free = [a for a in range(ndim) if a not in axes]
+    open_ = [j for j, a in enumerate(axes) if a is None]
+    if len(free) == len(open_):
+        for j, a in zip(open_, free, strict=True):
+            axes[j] = a

@@ -1,0 +1,1 @@
+"""Formats: how images are stored. Nothing here knows xarray."""

@@ -1,0 +1,134 @@
+"""Writes that are complete or not there: sibling ``.<name>.partial``, renamed when done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import FormatError
+
+__all__ = ["check_destination", "partial_directory", "partial_file", "partial_name"]
+
+
+def partial_name(dest: Path) -> Path:
+    """Where a destination is written before it is complete."""
+    return dest.with_name(f".{dest.name}.partial")
+
+
+def check_destination(dest: str, overwrite: bool) -> Path:
+    """The destination as an absolute path, if it may be written.
+
+    Raises
+    ------
+    FileExistsError
+        If it exists and `overwrite` is false.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    path = Path(os.path.abspath(dest))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{dest}: the folder {path.parent} does not exist")
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{dest} exists already; give overwrite=True (--overwrite) to replace it")
+    return path
+
+
+@contextmanager
+def partial_file(dest: Path) -> Iterator[int]:
+    """A file descriptor to write `dest` through; it appears under its name when the context is left normally."""
+    partial = partial_name(dest)
+    fd = _open_locked(partial)
+    try:
+        os.ftruncate(fd, 0)
+        yield fd
+        if dest.is_dir() and not dest.is_symlink():
+            raise IsADirectoryError(f"{dest} is a folder and is not replaced by a file")
+        os.replace(partial, dest)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _open_locked(partial: Path) -> int:
+    while True:
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            _lock(fd, partial)
+            if os.path.lexists(partial) and os.path.samestat(os.fstat(fd), os.stat(partial)):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        # another writer renamed it between open and lock: it is theirs
+        os.close(fd)
+
+
+@contextmanager
+def partial_directory(dest: Path) -> Iterator[Path]:
+    """A folder to write `dest` in; it appears under its name when the context is left normally.
+
+    What a killed writer left behind is removed first; a live one is never disturbed.
+    """
+    partial = partial_name(dest)
+    partial.mkdir(exist_ok=True)
+    fd = os.open(partial, os.O_RDONLY) if sys.platform != "win32" else -1
+    try:
+        _lock(fd, partial)
+        _empty(partial)
+        yield partial
+        _swap(partial, dest)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _swap(partial: Path, dest: Path) -> None:
+    if not os.path.lexists(dest):
+        os.rename(partial, dest)
+        return
+    old = dest.with_name(f".{dest.name}.replaced")
+    if os.path.lexists(old):
+        _remove(old)
+    os.rename(dest, old)
+    os.rename(partial, dest)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _lock(fd: int, partial: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FormatError(
+            f"another process is writing here at this moment ({partial} is locked); wait for it or choose another name"
+        ) from None
+    except OSError:
+        # file systems without locks: two writers at once are then the caller's to avoid
+        return

@@ -1,0 +1,126 @@
+"""What a format is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..geometry import Grid
+from ..volume import Volume
+
+__all__ = ["Format", "Header", "WriteOptions"]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file or store says of its image; reading it touches no voxel.
+
+    Attributes
+    ----------
+    format : str
+        Name of the format.
+    source : str
+        File name or URL.
+    sizes : dict
+        Size by dim, in the order t, c, z, y, x.
+    dtype : str
+        Type of the stored voxels, in the source's byte order.
+    grid : Grid or None
+        None where the geometry is unusable.
+    scaling : (float, float) or None
+        Slope and intercept.
+    times : tuple of float or None
+        Values of t.
+    time_units : str or None
+        ``"s"`` or ``"unknown"``.
+    access : str
+        ``"random"`` or ``"sequential"``.
+    properties : dict
+        Metadata of the image.
+    fields : dict
+        The format's own header fields.
+    """
+
+    format: str
+    source: str
+    sizes: dict[str, int]
+    dtype: str
+    grid: Grid | None
+    scaling: tuple[float, float] | None
+    times: tuple[float, ...] | None
+    time_units: str | None
+    access: str
+    properties: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, volume: Volume, format: str, dtype: str, fields: Mapping[str, Any]) -> Header:
+        """The header of an opened volume."""
+        return cls(
+            format=format,
+            source=volume.source,
+            sizes=dict(volume.sizes),
+            dtype=dtype,
+            grid=volume.grid,
+            scaling=None if volume.scaling is None else (volume.scaling.slope, volume.scaling.inter),
+            times=None if volume.times is None else volume.times.values,
+            time_units=None if volume.times is None else volume.times.units,
+            access=volume.data.access,
+            properties=dict(volume.properties),
+            fields=dict(fields),
+        )
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How to write an image; each format uses what applies to it and refuses what it cannot do.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Replace an existing destination, once the new one is complete.
+    budget : int
+        Memory in bytes for what is held of the image at once.
+    progress : callable or None
+        Called with the total number of bytes first, then with each number of bytes done.
+    chunks, codec, pyramid, downsample
+        Zarr: chunk sizes by dim, codec name, whether to write a pyramid, ``"mean"`` or ``"mode"``.
+    version, level
+        NIfTI: 1 or 2; gzip level 0 to 3.
+    storage_options : dict or None
+        Zarr: passed to fsspec for URLs.
+    """
+
+    overwrite: bool = False
+    budget: int = 256 << 20
+    progress: Any = None
+    chunks: Mapping[str, int] | str | None = None
+    codec: str | None = None
+    pyramid: bool = False
+    downsample: str | None = None
+    version: int | None = None
+    level: int | None = None
+    storage_options: Mapping[str, Any] | None = None
+
+
+class Format(Protocol):
+    """A file format: a small, stateless object."""
+
+    name: str
+    #: longest match wins
+    suffixes: tuple[str, ...]
+    #: suffixes that can be written
+    writes: tuple[str, ...]
+
+    def sniff(self, source: Any) -> bool:
+        """Whether the content is of this format."""
+
+    def read_header(self, source: Any, storage_options: Mapping[str, Any] | None = None) -> Header:
+        """The header alone."""
+
+    def open(self, source: Any, level: int = 0, storage_options: Mapping[str, Any] | None = None) -> Volume:
+        """A lazy volume; reads headers only."""
+
+    def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
+        """Stream a volume to `dest`."""

@@ -1,0 +1,301 @@
+"""Streaming writer of NIfTI."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..chunks import block_shape, regions, slab_bytes
+from ..errors import ChunkImgWarning, FormatError, GeometryError
+from ..geometry.attrs import NIFTI_HEADER
+from ..lazy import Block, LazyArray, Region
+from ..volume import Volume
+from . import nifti_header as nh
+from . import nifti_update as update
+from .commit import check_destination, partial_file
+from .copy import copy
+from .format import WriteOptions
+from .raw import RunWriter, stored_shape
+
+__all__ = ["build_header", "write"]
+
+_INT16_MAX = 32767
+
+
+def write(volume: Volume, dest: str, options: WriteOptions) -> None:
+    """Write ``.nii``, ``.nii.gz``, or a ``.hdr``/``.img`` pair, slab by slab."""
+    _refuse_foreign_options(options, dest)
+    lower = dest.lower()
+    compressed = lower.endswith(".gz")
+    bare = dest[:-3] if compressed else dest
+    level = options.level if options.level is not None else 2
+    if bare.lower().endswith(".nii"):
+        path = check_destination(dest, options.overwrite)
+        prefix, dtype, order = build_header(volume, dest, options.version, single=True)
+        with partial_file(path) as fd:
+            _write_voxels(volume, fd, prefix, dtype, order, compressed, level, options)
+        return
+    stem, tail = bare[:-4], dest[len(bare) :]
+    image = check_destination(stem + ".img" + tail, options.overwrite)
+    header = check_destination(stem + ".hdr" + tail, options.overwrite)
+    prefix, dtype, order = build_header(volume, dest, options.version, single=False)
+    # the header is what makes a pair open: it goes first and comes last
+    with partial_file(header) as header_fd:
+        with partial_file(image) as fd:
+            _write_voxels(volume, fd, b"", dtype, order, compressed, level, options)
+            header.unlink(missing_ok=True)
+        with _byte_sink(header_fd, compressed, level) as sink:
+            sink(memoryview(prefix))
+
+
+def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
+    for name in ("chunks", "codec", "downsample"):
+        if getattr(options, name) is not None:
+            raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
+    if options.pyramid:
+        raise FormatError(f"{dest}: NIfTI files hold one resolution level, pyramid= is for Zarr stores")
+
+
+def _write_voxels(
+    volume: Volume,
+    fd: int,
+    prefix: bytes,
+    dtype: np.dtype[Any],
+    order: tuple[int, ...],
+    compressed: bool,
+    level: int,
+    options: WriteOptions,
+) -> None:
+    data = volume.data
+    shape = stored_shape(data.shape, order)
+    if options.progress is not None:
+        options.progress.start(data.nbytes)
+    if compressed:
+        with _byte_sink(fd, True, level) as sink:
+            sink(memoryview(prefix))
+            slabs = _slabs(data, order, True, options.budget)
+            copy(data, _appender(sink, dtype, order), slabs, options.progress)
+        return
+    os.write(fd, prefix) if prefix else None
+    writer = RunWriter(fd, len(prefix), dtype, shape, order)
+    writer.reserve()
+    copy(data, writer, _slabs(data, order, False, options.budget), options.progress)
+
+
+def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
+    """Slabs in the order of the destination; if it can be written anywhere, in that of a sequential source."""
+    sequential = data.access == "sequential"
+    if sequential and not appending and data.file_order is not None:
+        order = data.file_order
+    block = block_shape(
+        data.shape,
+        data.dtype.itemsize,
+        unit=data.chunks,
+        order=order,
+        front_to_back=appending or sequential,
+        target=slab_bytes(budget),
+    )
+    return regions(data.shape, block, order)
+
+
+def _appender(
+    sink: Callable[[memoryview], Any], dtype: np.dtype[Any], order: Sequence[int]
+) -> Callable[[Region, Block], None]:
+    def append(region: Region, block: Block) -> None:
+        run = np.ascontiguousarray(block.transpose(order), dtype=dtype)
+        sink(memoryview(run.reshape(-1)).cast("B"))
+
+    return append
+
+
+@contextmanager
+def _byte_sink(fd: int, compressed: bool, level: int) -> Iterator[Callable[[memoryview], Any]]:
+    if not compressed:
+        yield lambda data: os.write(fd, data)
+        return
+    from isal import igzip_threaded
+
+    if not 0 <= level <= 3:
+        raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
+    with (
+        os.fdopen(os.dup(fd), "wb") as raw,
+        igzip_threaded.open(raw, "wb", compresslevel=level, threads=2, block_size=1 << 20) as stream,
+    ):
+        yield stream.write
+
+
+# ---------------------------------------------------------------------------------------------- header
+
+
+def build_header(
+    volume: Volume, dest: str, version: int | None = None, *, single: bool = True
+) -> tuple[bytes, np.dtype[Any], tuple[int, ...]]:
+    """Bytes before the voxels, the stored type with byte order, and the order of the image's axes in the file.
+
+    Raises
+    ------
+    FormatError, GeometryError
+        If NIfTI cannot hold the image.
+    """
+    if volume.poses is not None and not volume.poses.is_constant():
+        raise GeometryError(
+            f"{dest}: NIfTI holds one position for all times, this image has one per time step; write OME-Zarr, "
+            "or resample the frames to one grid first"
+        )
+    template = _template(volume)
+    channels, order, sizes = _axes(volume, template)
+    stored = np.dtype("u1") if volume.data.dtype.kind == "b" else volume.data.dtype
+    code = nh.pixel_type(stored, channels)
+    fields, tail, byteorder = _start(template, volume, sizes, version, single, dest)
+    before = None if template is None else nh.parse(template, dest)
+    _set_sizes(fields, before, sizes, volume)
+    if int(fields["datatype"]) != code:
+        fields["datatype"] = code
+    bits = stored.itemsize * 8 * max(1, channels)
+    if before is None or nh.pixel_type(before.dtype, before.channels) != code:
+        fields["bitpix"] = bits
+    update.update_scaling(fields, before, volume.scaling, dest)
+    update.update_properties(fields, before, volume.properties, dest)
+    if volume.grid is not None:
+        update.update_geometry(fields, before, volume.grid, dest)
+    elif before is None:
+        warnings.warn(f"{dest}: the image has no position; none is written", ChunkImgWarning, stacklevel=3)
+    time_unit = None if volume.times is None else _time_unit(before, volume)
+    units = volume.grid.units if volume.grid is not None else (nh.units_of(before)[0] if before else "unknown")
+    update.update_units(fields, before, units, time_unit, dest)
+    update.update_times(fields, before, volume.times, dest)
+    update.update_channels(fields, volume.channels)
+    return _finish(fields, tail, single), stored.newbyteorder(byteorder), order  # type: ignore[arg-type]
+
+
+def _template(volume: Volume) -> bytes | None:
+    raw = volume.headers.get(NIFTI_HEADER)
+    if raw is None:
+        return None
+    try:
+        nh.parse(raw, "header kept with the image")
+    except FormatError as error:
+        warnings.warn(f"{error}; it is not used", ChunkImgWarning, stacklevel=4)
+        return None
+    return raw
+
+
+def _axes(volume: Volume, template: bytes | None) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Samples per RGB voxel, order of the image's axes in the file (slowest first), and the sizes of dim[1..]."""
+    sizes = volume.sizes
+    kind = volume.channels.get("kind")
+    count = sizes.get("c", 0)
+    rgb = {"RGB": 3, "RGBA": 4}.get(str(kind)) == count and volume.data.dtype == np.dtype("u1") and count > 0
+    spatial = (sizes["x"], sizes["y"], sizes["z"])
+    if rgb:
+        names = ("t", "z", "y", "x", "c")
+        shape: tuple[int, ...] = (*spatial, sizes.get("t", 1))
+    elif kind == "spectral" and "t" not in sizes:
+        names = ("t", "c", "z", "y", "x")
+        shape = (*spatial, count)
+    else:
+        names = ("c", "t", "z", "y", "x")
+        shape = (*spatial, sizes.get("t", 1), count or 1)
+    order = tuple(volume.dims.index(d) for d in names if d in volume.dims)
+    return count if rgb else 0, order, shape
+
+
+def _rank(volume: Volume, sizes: tuple[int, ...]) -> int:
+    """Axes to declare: as many as the source did, as far as the image still has them, and as many as are needed."""
+    needed = max([k + 1 for k, n in enumerate(sizes) if n > 1], default=1)
+    has = 3
+    if len(sizes) == 5 and "c" in volume.dims:
+        has = 5
+    elif "t" in volume.dims or (len(sizes) == 4 and volume.channels.get("kind") == "spectral"):
+        has = 4
+    if has > 3:
+        return max(has, volume.rank)
+    return max(needed, min(volume.rank, 3))
+
+
+def _set_sizes(fields: Any, before: nh.HeaderFacts | None, sizes: tuple[int, ...], volume: Volume) -> None:
+    rank = _rank(volume, sizes)
+    full = (*sizes, 1, 1, 1, 1)[:7]
+    if before is not None and len(before.shape) == rank and (*before.shape, 1, 1, 1, 1, 1, 1)[:7] == full:
+        return
+    dim = fields["dim"]
+    dim[0] = rank
+    for k, n in enumerate(full):
+        # what stands beyond the rank is kept as it is: files have zeros or ones there
+        if k < rank or dim[k + 1] > 1 or before is None:
+            dim[k + 1] = n
+
+
+def _start(
+    template: bytes | None, volume: Volume, sizes: tuple[int, ...], version: int | None, single: bool, dest: str
+) -> tuple[Any, bytes, str]:
+    """Header to fill in, the bytes that follow it, and the byte order."""
+    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
+    from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
+
+    found = nh.identify(template) if template is not None else None
+    needed = 2 if max(sizes) > _INT16_MAX else 1
+    if version is None:
+        version = 2 if found is not None and found[0] == "nifti2" else needed
+    if version not in (1, 2) or version < needed:
+        raise FormatError(
+            f"{dest}: NIfTI version {version} was asked for; sizes {sizes} need version {needed}"
+            if version in (1, 2)
+            else f"{dest}: NIfTI has versions 1 and 2, {version} was asked for"
+        )
+    classes = {
+        (1, True): Nifti1Header,
+        (1, False): Nifti1PairHeader,
+        (2, True): Nifti2Header,
+        (2, False): Nifti2PairHeader,
+    }
+    cls = classes[version, single]
+    if template is None or found is None:
+        fields = cls()
+        fields["pixdim"][4:] = 0
+        return fields, b"\0\0\0\0", "<" if fields.endianness == "<" else ">"
+    kind, was_single, order = found
+    size = 540 if kind == "nifti2" else 348
+    tail = template[size:]
+    if single and len(tail) < 4:
+        tail = b"\0\0\0\0"
+    same_version = (kind == "nifti2") == (version == 2)
+    if same_version:
+        fields = cls(template[:size], endianness=order, check=False)
+        if was_single != single:
+            fields["magic"] = fields.single_magic if single else fields.pair_magic
+            fields["vox_offset"] = 0
+        return fields, tail, order
+    old = nh.parse(template, dest).fields
+    fields = cls.from_header(old, check=False).as_byteswapped(order)
+    fields["vox_offset"] = 0
+    for name in nh.PROPERTIES:
+        if name in old:
+            fields[name] = old[name]
+    return fields, tail, order
+
+
+def _finish(fields: Any, tail: bytes, single: bool) -> bytes:
+    """Header and what follows it, with vox_offset right for that."""
+    size = int(fields["sizeof_hdr"])
+    if single:
+        end = size + len(tail)
+        if int(fields["vox_offset"]) != end:
+            tail += b"\0" * (-end % 16)
+            fields["vox_offset"] = size + len(tail)
+    return bytes(fields.binaryblock) + tail
+
+
+def _time_unit(before: nh.HeaderFacts | None, volume: Volume) -> str | None:
+    """The unit of time to declare, or None to leave what is there."""
+    assert volume.times is not None
+    if before is not None and volume.times.units == "s" and nh.units_of(before)[1] in ("s", "ms", "us"):
+        return None
+    if before is not None and len(before.shape) > 3 and nh.times_of(before).units == volume.times.units:
+        return None
+    return volume.times.units

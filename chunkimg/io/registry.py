@@ -1,0 +1,121 @@
+"""Which format a source or destination is of: one table, deterministic matching."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from ..errors import FormatError, UnsupportedError
+from .format import Format
+from .source import FileSource
+
+__all__ = ["FORMATS", "format_of", "format_to_write"]
+
+#: name -> (module, suffixes); modules are imported when they are needed
+FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nifti": ("chunkimg.io.nifti", (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")),
+    "zarr": ("chunkimg.io.zarr", (".zarr",)),
+}
+
+
+def load(name: str) -> Format:
+    """The format object of a name in `FORMATS`."""
+    if name not in FORMATS:
+        raise FormatError(f"format {name!r} is not known; expected one of {', '.join(sorted(FORMATS))}")
+    module = importlib.import_module(FORMATS[name][0])
+    return module.FORMAT  # type: ignore[no-any-return]
+
+
+def _by_suffix(path: str) -> tuple[str, str] | None:
+    """Format name and the longest suffix that a path ends in."""
+    lower = path.rstrip("/").lower()
+    matches = [(s, name) for name, (_, suffixes) in FORMATS.items() for s in suffixes if lower.endswith(s)]
+    if not matches:
+        return None
+    suffix, name = max(matches, key=lambda m: len(m[0]))
+    return name, suffix
+
+
+def format_of(source: Any, format: str | None = None) -> Format:
+    """The format of a source: as told, else by its longest suffix; the bytes must agree.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at that path.
+    FormatError
+        If no format fits, or name and content disagree.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return load(format or "zarr")
+    path = os.fspath(source)
+    if "://" in path:
+        return _remote(path, format)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if os.path.isdir(path):
+        found = load(format or "zarr")
+        if found.name != "zarr" or not found.sniff(path):
+            raise FormatError(
+                f"{path} is a folder without Zarr metadata (zarr.json or .zgroup); it is not an image, or the write of "
+                "it was interrupted"
+            )
+        return found
+    return _of_file(path, format)
+
+
+def _of_file(path: str, format: str | None) -> Format:
+    named = _by_suffix(path)
+    name = format or (named[0] if named else None)
+    if name == "zarr":
+        raise FormatError(f"{path}: a Zarr store is a folder, this is a file")
+    if path.lower().endswith((".img", ".img.gz")) and name == "nifti":
+        # the voxels of a pair; the header beside them is what is sniffed on opening
+        return load(name)
+    source = FileSource.open(path)
+    if name is not None:
+        found = load(name)
+        _agree(source, found, named[1] if named else "")
+        return found
+    for candidate in FORMATS:
+        if candidate != "zarr" and load(candidate).sniff(source):
+            return load(candidate)
+    raise FormatError(
+        f"{path}: neither its name nor its first bytes ({source.head(8)!r}) are of a known format "
+        f"({', '.join(sorted(FORMATS))}); give format= if you know it"
+    )
+
+
+def _agree(source: FileSource, found: Format, suffix: str) -> None:
+    if suffix.endswith(".gz") and not source.gzip:
+        raise FormatError(
+            f"{source.path}: named {suffix}, but its content is not gzip (it starts with {source.head(8)!r}); "
+            "rename it if it is not compressed"
+        )
+    if suffix and not suffix.endswith(".gz") and source.gzip:
+        raise FormatError(f"{source.path}: named {suffix}, but its content is gzip; name it {suffix}.gz")
+    if not found.sniff(source):
+        raise FormatError(
+            f"{source.path}: expected {found.name}{f' by its name {suffix}' if suffix else ''}, "
+            f"but its content is not: it starts with {source.head(8)!r}"
+        )
+
+
+def _remote(url: str, format: str | None) -> Format:
+    named = _by_suffix(url)
+    name = format or (named[0] if named else "zarr")
+    if name != "zarr":
+        raise UnsupportedError(f"{url}: only Zarr stores are read from URLs so far; copy the file here first")
+    return load(name)
+
+
+def format_to_write(dest: Any, format: str | None = None) -> Format:
+    """The format to write a destination in: as told, else by its longest suffix."""
+    if not isinstance(dest, (str, os.PathLike)):
+        return load(format or "zarr")
+    named = _by_suffix(os.fspath(dest))
+    if format is None and named is None:
+        known = ", ".join(sorted(s for _, suffixes in FORMATS.values() for s in suffixes))
+        raise FormatError(f"{os.fspath(dest)}: its name ends in no known suffix ({known}); rename it or give format=")
+    return load(format or (named[0] if named else ""))

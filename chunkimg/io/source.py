@@ -1,0 +1,172 @@
+"""Local files as sources of bytes, plain or gzip."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import FormatError
+
+__all__ = ["GZIP_MAGIC", "FileSource", "GzipStream", "reading"]
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn what decoders raise about damaged data into `FormatError`."""
+    try:
+        yield
+    except EOFError as error:
+        raise FormatError(f"{path}: the gzip stream is cut short ({error}); the file is truncated") from error
+    except zlib.error as error:
+        raise FormatError(f"{path}: the gzip stream is damaged ({error})") from error
+    except OSError as error:
+        # decoders report bad data as an OSError without errno; the system's own errors carry one
+        if error.errno is not None:
+            raise
+        raise FormatError(f"{path}: the gzip stream is damaged ({error})") from error
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A local file and its identity when it was opened.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path.
+    size, mtime_ns : int
+        Size in bytes as stored, time of last change.
+    gzip : bool
+        Whether the content is a gzip stream, by its bytes.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    gzip: bool
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FileSource:
+        """Look at a file.
+
+        Raises
+        ------
+        FileNotFoundError, IsADirectoryError
+            If there is no such file.
+        FormatError
+            If it is empty.
+        """
+        full = os.path.abspath(os.fspath(path))
+        with open(full, "rb") as f:
+            stat = os.fstat(f.fileno())
+            head = f.read(2)
+        if not head:
+            raise FormatError(f"{full}: the file is empty")
+        return cls(full, stat.st_size, stat.st_mtime_ns, head == GZIP_MAGIC)
+
+    @property
+    def name(self) -> str:
+        """File name without its folder."""
+        return Path(self.path).name
+
+    def head(self, count: int) -> bytes:
+        """The first `count` bytes of the (decompressed) content, or fewer if there are no more."""
+        if not self.gzip:
+            with open(self.path, "rb") as f:
+                return f.read(count)
+        with GzipStream(self) as stream:
+            return stream.read_up_to(count)
+
+    @contextmanager
+    def open_checked(self) -> Iterator[int]:
+        """A file descriptor of the file, if it is still the one that was opened."""
+        fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            stat = os.fstat(fd)
+            if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
+                raise FormatError(f"{self.path}: the file has changed since it was opened; open it again")
+            yield fd
+        finally:
+            os.close(fd)
+
+    def token(self) -> tuple[Any, ...]:
+        """What identifies the content."""
+        return (self.path, self.size, self.mtime_ns)
+
+
+class GzipStream:
+    """Forward-only decoder of a gzip file (any number of members), decoding in a thread of its own."""
+
+    def __init__(self, source: FileSource) -> None:
+        self.source = source
+        self.position = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> GzipStream:
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        from isal import igzip_threaded
+
+        with self.source.open_checked(), reading(self.source.path):
+            self._file = igzip_threaded.open(self.source.path, "rb", threads=1, block_size=1 << 20)
+        self.position = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def seek(self, position: int) -> None:
+        """Decode up to `position`; start again if it lies behind."""
+        if position < self.position:
+            self.close()
+        if self._file is None:
+            self._open()
+        while self.position < position:
+            if not self.read_up_to(min(position - self.position, 1 << 20)):
+                self._cut(position)
+
+    def read_up_to(self, count: int) -> bytes:
+        """The next `count` bytes, fewer at the end."""
+        assert self._file is not None
+        with reading(self.source.path):
+            out = self._file.read(count)
+        self.position += len(out)
+        return out
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill a buffer of bytes, or raise `FormatError`."""
+        assert self._file is not None
+        view = buffer.cast("B")
+        at = 0
+        while at < len(view):
+            with reading(self.source.path):
+                count: int = self._file.readinto(view[at:])  # type: ignore[attr-defined]
+            if not count:
+                self._cut(self.position + len(view) - at)
+            at += count
+            self.position += count
+
+    def finish(self) -> None:
+        """Decode what little is left after the last voxel, so that the checksum is verified."""
+        for _ in range(64):
+            if not self.read_up_to(1 << 16):
+                return
+
+    def _cut(self, wanted: int) -> None:
+        raise FormatError(
+            f"{self.source.path}: truncated: {wanted} bytes of content are needed, it ends after {self.position}"
+        )
