@@ -127,7 +127,7 @@ class ImageAccessor:
         self.grid.require_same_as(build.grid_of(other), tol)
 
     def snap_to(self, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
-        """This image on exactly the grid of `other`, for twins that differ by rounding.
+        """Put this image on exactly the grid of `other`, for twins that differ by rounding.
 
         Raises
         ------

@@ -90,7 +90,7 @@ def read_header(source: Any, *, format: str | None = None, storage_options: Mapp
 
 
 def open_pyramid(source: Any, *, chunks: Any = "auto", storage_options: Mapping[str, Any] | None = None) -> xr.DataTree:
-    """All resolution levels of a Zarr store as a DataTree: ``scale0/image`` (finest), ``scale1/image``, …
+    """All resolution levels of a Zarr store as a DataTree: ``scale0/image`` is the finest.
 
     Raises
     ------

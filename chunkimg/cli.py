@@ -18,7 +18,7 @@ from .errors import ChunkImgError, ChunkImgWarning
 __all__ = ["main"]
 
 
-class _Slice(click.ParamType):
+class _Slice(click.ParamType[slice]):
     """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
 
     name = "START:STOP[:STEP]"
@@ -74,7 +74,7 @@ def cli() -> None:
 @_region_options
 @_output_options
 def convert(src: str, dst: str, **options: Any) -> None:
-    """Convert SRC to DST, or a part of it, in bounded memory.
+    r"""Convert SRC to DST, or a part of it, in bounded memory.
 
     The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .zarr. Stored values, intensity
     scaling and headers are kept; NIfTI to Zarr and back gives the same bytes.
@@ -95,7 +95,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @_region_options
 @_output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
-    """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
+    r"""Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
 
     \b
       chunkimg crop ct.nii.gz heart.nii.gz --lo -40 -30 0 --hi 40 30 80

@@ -53,6 +53,7 @@ class EncodedArray(LazyArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
+        """Reads through the source's reader."""
         with self.source.reader() as read:
             yield lambda region: self._encode(read(region))
 

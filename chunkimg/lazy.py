@@ -72,8 +72,10 @@ class LazyArray(ABC):
     def __getitem__(self, key: Any) -> Block:
         region, post = normalize_key(key, self.shape)
         if any(len(r) == 0 for r in region):
-            return np.empty([len(r) for r in region], self.dtype)[post]
-        return self._read(region)[post]
+            empty: Block = np.empty([len(r) for r in region], self.dtype)[post]
+            return empty
+        block: Block = self._read(region)[post]
+        return block
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Block:
         if copy is False:
@@ -178,6 +180,7 @@ class _View(LazyArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
+        """Reads through the source's reader."""
         with self.source.reader() as read:
             yield lambda region: self._through(read, region)
 
@@ -227,7 +230,7 @@ class ViewArray(_View):
             self.file_order = (*(k for k, a in enumerate(self.axes) if a is None), *shown)
 
     def _through(self, read: Reader, region: Region) -> Block:
-        picks = list(self.picks)
+        picks: list[Sequence[int]] = list(self.picks)
         for axis, part in zip(self.axes, region, strict=True):
             if axis is not None:
                 picks[axis] = picks[axis][part.start : part.stop : part.step]
@@ -240,6 +243,7 @@ class ViewArray(_View):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
+        """Reads through the source's reader, unless that could not go front to back."""
         if self.file_order is None and self.access == "sequential":
             yield self._read
         else:

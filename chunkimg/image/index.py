@@ -71,7 +71,7 @@ class GridIndex(PandasIndex):
         return out
 
     def _replace(self, index: Any, dim: Any = None, coord_dtype: Any = None) -> GridIndex:
-        out: GridIndex = super()._replace(index, dim, coord_dtype)
+        out: GridIndex = super()._replace(index, dim, coord_dtype)  # type: ignore[no-untyped-call]
         out.place = self.place
         return out
 
@@ -132,7 +132,7 @@ class GridIndex(PandasIndex):
     def equals(self, other: Any, *, exclude: frozenset[Hashable] | None = None) -> bool:
         """Whether both indexes put every voxel at the same place, within `TOLERANCE` voxel."""
         if not isinstance(other, GridIndex) or self.place is None or other.place is None:
-            return super().equals(other)
+            return bool(super().equals(other))
         return self.dim == other.dim and not self._differences(other)
 
     def _differences(self, other: GridIndex) -> list[str]:

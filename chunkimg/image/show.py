@@ -41,7 +41,7 @@ def facts(image: xr.DataArray) -> list[tuple[str, str]]:
         out.append(("stored", f"{stored}, value = {slope:g} · stored + {inter:g}"))
     if image.encoding.get("source"):
         out.append(("source", str(image.encoding["source"])))
-    properties = {k: v for k, v in properties_of(image.attrs).items()}
+    properties = properties_of(image.attrs)
     if properties:
         out.append(("properties", ", ".join(f"{k}={_short(v)}" for k, v in properties.items())))
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +73,7 @@ def to_nibabel(image: xr.DataArray) -> Any:
     volume = replace(volume, data=volume.values, scaling=None)
     block, _, _ = build_header(volume, "nibabel image")
     facts = nh.parse(block, "nibabel image")
-    cls = Nifti2Image if facts.kind == "nifti2" else Nifti1Image
+    cls: Any = Nifti2Image if facts.kind == "nifti2" else Nifti1Image
     header = cls.header_class.from_fileobj(io.BytesIO(block), check=False)
     names = [d for d in _ORDER if d in volume.dims]
     axes = [volume.dims.index(d) for d in names]
@@ -90,6 +91,7 @@ class _DataObject(LazyArray):
         scaled = (getattr(dataobj, "slope", 1.0), getattr(dataobj, "inter", 0.0)) != (1.0, 0.0)
         self.dtype = np.dtype(np.float64) if scaled else np.dtype(dataobj.dtype).newbyteorder("=")
         self.file_order = tuple(reversed(range(len(self.shape))))
+        self.token = uuid.uuid4().hex
 
     def _read(self, region: Region) -> Block:
         block = self.dataobj[tuple(slice(r.start, r.stop, r.step) for r in region)]
@@ -98,10 +100,10 @@ class _DataObject(LazyArray):
     def __dask_tokenize__(self) -> Any:
         from dask.base import tokenize
 
-        name = getattr(getattr(self.dataobj, "file_like", None), "name", None)
-        place = str(name or getattr(self.dataobj, "file_like", ""))
-        content = (place, getattr(self.dataobj, "offset", None)) if place else tokenize(np.asarray(self.dataobj))
-        return ("chunkimg-nibabel", self.shape, self.dtype.str, content)
+        if isinstance(self.dataobj, np.ndarray):
+            return ("chunkimg-nibabel", tokenize(self.dataobj))
+        # a proxy does not tell what it would read: its own identity is all there is
+        return ("chunkimg-nibabel", self.shape, self.dtype.str, self.token)
 
 
 def from_nibabel(image: Any, *, chunks: Any = "auto") -> xr.DataArray:

@@ -96,7 +96,7 @@ class FileArray(LazyArray):
         return self._finished(out)
 
     def _fill(self, fd: int, part: Block, position: int) -> None:
-        view = memoryview(part).cast("B")
+        view = part.data.cast("B")
         while len(view):
             count = os.preadv(fd, [view], position)
             if not count:
@@ -155,7 +155,7 @@ class GzipArray(FileArray):
             flat = out.reshape(-1)
             for count, at in enumerate(_run_starts(layout.shape, ranges, outer)):
                 stream.seek(layout.offset + at * out.itemsize)
-                stream.read_into(memoryview(flat[count * run : (count + 1) * run]))
+                stream.read_into(flat[count * run : (count + 1) * run].data)
         else:
             self._read_windows(stream, ranges, out)
         return self._finished(out)
@@ -174,7 +174,7 @@ class GzipArray(FileArray):
         for at in itertools.product(*(range(len(r)) for r in ranges[:inner])):
             start = sum(ranges[k][i] * strides[k] for k, i in enumerate(at)) + rows[0] * strides[inner]
             stream.seek(self.layout.offset + start * itemsize)
-            stream.read_into(memoryview(window).cast("B") if window.ndim == 1 else memoryview(window.reshape(-1)))
+            stream.read_into(window.reshape(-1).data)
             out[at] = window[pick]
 
 

@@ -237,7 +237,8 @@ def affine_of(facts: HeaderFacts) -> tuple[NDArray[np.float64], str]:
 
 def grid_of(facts: HeaderFacts, path: str) -> Grid | None:
     """The grid of a header, or None with a warning where its geometry is unusable."""
-    shape = (*facts.shape[:3], 1, 1, 1)[:3]
+    nx, ny, nz = (*facts.shape[:3], 1, 1, 1)[:3]
+    shape = (nx, ny, nz)
     affine, space = affine_of(facts)
     affine = aff.fill_singleton_axes(affine, shape)
     if not aff.is_usable(affine):

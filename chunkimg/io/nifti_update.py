@@ -61,37 +61,33 @@ def update_geometry(fields: Any, template: nh.HeaderFacts | None, grid: Grid, de
 
 def _follow(fields: Any, before: Array, wanted: Array, grid: Grid, dest: str) -> None:
     """Move both transforms of a template as the image moved."""
-    if np.array_equal(before, wanted):
-        return
     steps = snapped_steps(before, wanted)
     stepped = np.array_equal(steps * 2, np.round(steps * 2)) and np.count_nonzero(steps[:3, :3]) == 3
-    if stepped and np.array_equal(steps, np.eye(4)):
+    if np.array_equal(before, wanted) or np.array_equal(steps, np.eye(4)):
         return
-    sform, qform = int(fields["sform_code"]), int(fields["qform_code"])
-    old_qform = None
-    if qform:
-        with np.errstate(all="ignore"):
-            old_qform = np.asarray(fields.get_qform(), dtype=np.float64)
-    if not sform and not qform:
+    if not int(fields["sform_code"]) and not int(fields["qform_code"]):
         _write_new(fields, wanted, grid, dest)
         return
-    if sform:
+    if int(fields["sform_code"]):
         _set_rows(fields, wanted)
-    if old_qform is not None:
-        target = old_qform @ steps if stepped and aff.is_usable(old_qform) else wanted
-        if not _set_quaternion(fields, target):
-            if sform:
-                _drop_qform(fields)
-            else:
-                _set_rows(fields, wanted)
-                fields["sform_code"] = qform
-                _drop_qform(fields)
-    if stepped:
-        for k in range(3):
-            _set(fields, "pixdim", float(fields["pixdim"][k + 1]) * abs(steps[k, k]), k + 1)
-    else:
-        for k, s in enumerate(aff.decompose(wanted)[0]):
-            _set(fields, "pixdim", float(s), k + 1)
+    if int(fields["qform_code"]):
+        _move_qform(fields, wanted, steps if stepped else None)
+    scale = np.abs(np.diag(steps)[:3]) * fields["pixdim"][1:4] if stepped else aff.decompose(wanted)[0]
+    for k, s in enumerate(scale):
+        _set(fields, "pixdim", float(s), k + 1)
+
+
+def _move_qform(fields: Any, wanted: Array, steps: Array | None) -> None:
+    """Move the qform by the same steps, or to the new position; give it up where it cannot hold a shear."""
+    with np.errstate(all="ignore"):
+        old = np.asarray(fields.get_qform(), dtype=np.float64)
+    target = old @ steps if steps is not None and aff.is_usable(old) else wanted
+    if _set_quaternion(fields, target):
+        return
+    if not int(fields["sform_code"]):
+        _set_rows(fields, wanted)
+        fields["sform_code"] = fields["qform_code"]
+    _drop_qform(fields)
 
 
 def _write_new(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:

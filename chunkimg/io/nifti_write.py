@@ -108,7 +108,7 @@ def _appender(
 ) -> Callable[[Region, Block], None]:
     def append(region: Region, block: Block) -> None:
         run = np.ascontiguousarray(block.transpose(order), dtype=dtype)
-        sink(memoryview(run.reshape(-1)).cast("B"))
+        sink(run.reshape(-1).data.cast("B"))
 
     return append
 
@@ -248,7 +248,7 @@ def _start(
             if version in (1, 2)
             else f"{dest}: NIfTI has versions 1 and 2, {version} was asked for"
         )
-    classes = {
+    classes: dict[tuple[int, bool], Any] = {
         (1, True): Nifti1Header,
         (1, False): Nifti1PairHeader,
         (2, True): Nifti2Header,

@@ -67,7 +67,7 @@ class RunWriter:
             starts = (starts[:, None] + np.asarray(ranges[k], dtype=np.int64) * strides[k]).reshape(-1)
         starts = starts + (ranges[outer].start * strides[outer] if ranges else 0)
         for start, row in zip(starts.tolist(), rows, strict=True):
-            self._write_all(memoryview(row).cast("B"), self.offset + start * self.dtype.itemsize)
+            self._write_all(row.data.cast("B"), self.offset + start * self.dtype.itemsize)
 
     def _write_all(self, view: memoryview, position: int) -> None:
         while len(view):

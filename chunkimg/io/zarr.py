@@ -67,13 +67,13 @@ def level_count(source: Any, storage_options: Mapping[str, Any] | None = None) -
 def _open_group(source: Any, storage_options: Mapping[str, Any] | None) -> Any:
     import zarr
 
-    options = {"storage_options": dict(storage_options)} if storage_options else {}
+    options = dict(storage_options) if storage_options else None
     where = os.fspath(source) if isinstance(source, os.PathLike) else source
     try:
-        return zarr.open_group(where, mode="r", **options)
+        return zarr.open_group(where, mode="r", storage_options=options)
     except FileNotFoundError as error:
         raise FormatError(
-            f"{source}: no Zarr group is here: it has no zarr.json (v3) or .zgroup (v2), as when a write was interrupted"
+            f"{source}: no Zarr group is here: there is no zarr.json (v3) or .zgroup (v2); was its write interrupted?"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{source}: the Zarr metadata is damaged: {error}") from error
