@@ -74,7 +74,7 @@ def cli() -> None:
 @_region_options
 @_output_options
 def convert(src: str, dst: str, **options: Any) -> None:
-    r"""Convert SRC to DST, or a part of it, in bounded memory.
+    """Convert SRC to DST, or a part of it, in bounded memory.
 
     The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .zarr. Stored values, intensity
     scaling and headers are kept; NIfTI to Zarr and back gives the same bytes.
@@ -82,7 +82,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
     \b
       chunkimg convert ct.nii.gz ct.ome.zarr --pyramid
       chunkimg convert ct.ome.zarr slab.nii.gz --z 100:120
-    """
+    """  # noqa: D301
     region = {d: options.pop(d) for d in "xyztc"}
     _write(src, dst, {d: s for d, s in region.items() if s is not None}, None, options)
 
@@ -95,11 +95,11 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @_region_options
 @_output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
-    r"""Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
+    """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
 
     \b
       chunkimg crop ct.nii.gz heart.nii.gz --lo -40 -30 0 --hi 40 30 80
-    """
+    """  # noqa: D301
     region = {d: s for d in "xyztc" if (s := options.pop(d)) is not None}
     if (lo is None) != (hi is None):
         raise click.UsageError("a world box needs both --lo and --hi")
@@ -177,36 +177,31 @@ def _as_json(header: Any) -> dict[str, Any]:
 
 
 def _print_header(header: Any, fields: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("source", header.source)
     sizes = " × ".join(f"{d} {n}" for d, n in header.sizes.items())
-    table.add_row("image", f"{header.format}: {sizes}, {header.dtype}")
+    rows = [("source", header.source), ("image", f"{header.format}: {sizes}, {header.dtype}")]
     grid = header.grid
     if grid is None:
-        table.add_row("geometry", "none that can be used")
+        rows.append(("geometry", "none that can be used"))
     else:
         unit = "" if grid.units == "unknown" else f" {grid.units}"
-        table.add_row("spacing", f"{_numbers(grid.spacing)}{unit} (x, y, z)")
-        table.add_row("orientation", grid.orientation or "unknown: the source does not say where the patient is")
         world = "" if grid.space == "unknown" else f", {grid.space}+"
-        table.add_row("bounds", f"{_numbers(grid.bounds[0])} to {_numbers(grid.bounds[1])}{unit}{world}")
-        table.add_row("affine", "\n".join(_numbers(row) for row in grid.affine[:3]))
+        rows += [
+            ("spacing", f"{_numbers(grid.spacing)}{unit} (x, y, z)"),
+            ("orientation", grid.orientation or "unknown: the source does not say where the patient is"),
+            ("bounds", f"{_numbers(grid.bounds[0])} to {_numbers(grid.bounds[1])}{unit}{world}"),
+            *(("affine" if k == 0 else "", _numbers(row)) for k, row in enumerate(grid.affine[:3])),
+        ]
     if header.times is not None:
         unit = " s" if header.time_units == "s" else ""
-        table.add_row("time", f"{len(header.times)} frames, {header.times[0]:g} to {header.times[-1]:g}{unit}")
+        rows.append(("time", f"frames: {len(header.times)}, from {header.times[0]:g} to {header.times[-1]:g}{unit}"))
     if header.scaling is not None:
-        table.add_row("scaling", f"value = {header.scaling[0]:g} · stored + {header.scaling[1]:g}")
-    for key, value in header.properties.items():
-        table.add_row(key, str(value))
-    for key, value in header.fields.items() if fields else ():
-        table.add_row(f"header {key}", str(value))
-    # no width of its own where output goes to a file or a pipe
-    Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty()).print(table)
+        rows.append(("scaling", f"value = {header.scaling[0]:g} · stored + {header.scaling[1]:g}"))
+    rows += [(key, str(value)) for key, value in header.properties.items()]
+    if fields:
+        rows += [(f"header {key}", str(value)) for key, value in header.fields.items()]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}")
 
 
 def _numbers(values: Any) -> str:

@@ -1,0 +1,1 @@
+"""Benchmarks of chunkimg; they measure and never assert a time."""
