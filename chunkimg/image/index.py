@@ -130,10 +130,17 @@ class GridIndex(PandasIndex):
         return 1.0 if self.place is None else self.place.spacing
 
     def equals(self, other: Any, *, exclude: frozenset[Hashable] | None = None) -> bool:
-        """Whether both indexes put every voxel at the same place, within `TOLERANCE` voxel."""
+        """Whether both indexes put every voxel at the same place, within `TOLERANCE` voxel.
+
+        Alignment is what passes `exclude`: there a difference raises at once, with what differs, also where
+        ``join="exact"`` would raise without saying (`where(cond, other)`). Other callers only want to know.
+        """
         if not isinstance(other, GridIndex) or self.place is None or other.place is None:
             return bool(super().equals(other))
-        return self.dim == other.dim and not self._differences(other)
+        same = self.dim == other.dim and not self._differences(other)
+        if not same and exclude is not None:
+            raise self._refuse(other)
+        return same
 
     def _differences(self, other: GridIndex) -> list[str]:
         a, b = self.place, other.place

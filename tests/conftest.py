@@ -1,0 +1,43 @@
+"""Shared fixtures: real images of others, and nibabel's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("chunkimg", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("chunkimg")
+
+DATA = Path(os.environ.get("CHUNKIMG_TEST_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+HAVE_DATA = (DATA / "manifest.json").is_file()
+
+if os.environ.get("CI") == "true" and not HAVE_DATA:
+    raise pytest.UsageError(f"CI=true requires the test data: {DATA}/manifest.json is missing (CHUNKIMG_TEST_DATA)")
+
+needs_data = pytest.mark.skipif(not HAVE_DATA, reason=f"test data not found in {DATA} (set CHUNKIMG_TEST_DATA)")
+
+
+def items(*kinds: str) -> list[Any]:
+    """Items of the manifest of some kinds, as pytest parameters."""
+    if not HAVE_DATA:
+        return [pytest.param(None, marks=needs_data, id="no-data")]
+    manifest = json.loads((DATA / "manifest.json").read_text())
+    return [pytest.param(i, id=i["id"]) for i in manifest["items"] if i["kind"] in kinds]
+
+
+def item_path(item: dict[str, Any]) -> str:
+    """Path of an item's file."""
+    return str(DATA / item["path"])
+
+
+@pytest.fixture(scope="session")
+def nibabel_data() -> Path:
+    """Folder of the images in nibabel's wheel."""
+    from nibabel.testing import data_path
+
+    return Path(data_path)
