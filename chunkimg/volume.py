@@ -68,6 +68,8 @@ class Volume:
         None where the source's geometry is unusable (singular or not finite).
     times : TimeAxis or None
         Where `dims` has t.
+    time : float or None
+        When a single frame without dim t was taken, in seconds, where that is known.
     scaling : Scaling or None
         How stored values become image values.
     properties : dict
@@ -88,6 +90,7 @@ class Volume:
     dims: tuple[str, ...]
     grid: Grid | None
     times: TimeAxis | None = None
+    time: float | None = None
     scaling: Scaling | None = None
     properties: dict[str, Any] = field(default_factory=dict)
     rank: int = 3

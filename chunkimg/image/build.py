@@ -97,6 +97,8 @@ def _coordinates(volume: Volume) -> xr.Coordinates:
     if volume.times is not None:
         t = xr.Variable(("t",), np.asarray(volume.times.values, dtype=np.float64), metadata.time_attrs(volume.times))
         coords = coords.assign(t=t)
+    elif volume.time is not None:
+        coords = coords.assign(t=xr.Variable((), volume.time, {keys.UNITS: "s"}))
     if "c" in volume.dims:
         c = xr.Variable(("c",), np.arange(volume.sizes["c"]), dict(volume.channels))
         coords = coords.assign(c=c)
@@ -178,11 +180,13 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
     undefined = not any(keys.DIRECTION in attributes for _, attributes in _spatial(image).values())
     grid = None if undefined and not require_grid and _is_plain(image) else grid_of(image)
     data, scaling = _stored(image.data)
+    times = times_of(image)
     return Volume(
         data=data,
         dims=tuple(str(d) for d in image.dims),
         grid=grid,
-        times=times_of(image) if "t" in image.dims else None,
+        times=times if "t" in image.dims else None,
+        time=times.values[0] if times is not None and "t" not in image.dims and times.units == "s" else None,
         scaling=scaling,
         properties=metadata.properties_of(image.attrs),
         rank=metadata.rank_of(image.attrs),

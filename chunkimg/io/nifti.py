@@ -79,6 +79,7 @@ def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
         dims=dims,
         grid=grid,
         times=times,
+        time=nh.time_of(facts),
         scaling=nh.scaling_of(facts, header_file.path),
         properties=properties,
         rank=len(facts.shape),

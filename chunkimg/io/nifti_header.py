@@ -35,6 +35,7 @@ __all__ = [
     "parse",
     "pixel_type",
     "scaling_of",
+    "time_of",
     "times_of",
     "units_of",
 ]
@@ -173,11 +174,13 @@ def parse(block: bytes, path: str) -> HeaderFacts:
         code = int(fields["datatype"])
         _check_type(code, path)
         fields.check_fix(logger=_log, error_level=40)
+        if not 1 <= int(fields["dim"][0]) <= 7:
+            raise FormatError(f"{path}: the header gives the image {int(fields['dim'][0])} axes; 1 to 7 are expected")
         shape = tuple(int(n) for n in fields.get_data_shape())
     except HeaderDataError as error:
         raise FormatError(f"{path}: the {kind} header is invalid: {error}") from error
-    if not 1 <= len(shape) <= 7 or min(shape) < 1:
-        raise FormatError(f"{path}: the header gives the image sizes {shape}; 1 to 7 sizes of at least 1 are expected")
+    if min(shape) < 1:
+        raise FormatError(f"{path}: the header gives the image sizes {shape}; sizes of at least 1 are expected")
     name, channels = _TYPES[code]
     offset = _offset(fields, kind, single, path)
     dtype = np.dtype(name).newbyteorder(order)  # type: ignore[arg-type]
@@ -275,6 +278,14 @@ def times_of(facts: HeaderFacts) -> TimeAxis:
         return TimeAxis(tuple(start + k * step for k in range(count)), "unknown", step)
     values = tuple(float(to_seconds(start + k * step, unit) or 0.0) for k in range(count))
     return TimeAxis(values, "s", to_seconds(step, unit))
+
+
+def time_of(facts: HeaderFacts) -> float | None:
+    """Time of an image without a fourth axis, in seconds, where toffset states one."""
+    if len(facts.shape) > 3 or facts.kind == "analyze":
+        return None
+    offset = float(facts.fields["toffset"])
+    return to_seconds(offset, units_of(facts)[1]) if math.isfinite(offset) and offset else None
 
 
 def scaling_of(facts: HeaderFacts, path: str) -> Scaling | None:

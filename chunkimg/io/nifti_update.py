@@ -24,7 +24,15 @@ from ..lazy import Scaling
 from ..volume import TimeAxis
 from . import nifti_header as nh
 
-__all__ = ["update_channels", "update_geometry", "update_properties", "update_scaling", "update_times", "update_units"]
+__all__ = [
+    "update_channels",
+    "update_geometry",
+    "update_properties",
+    "update_scaling",
+    "update_time",
+    "update_times",
+    "update_units",
+]
 
 Array = NDArray[np.float64]
 
@@ -219,6 +227,16 @@ def update_times(fields: Any, template: nh.HeaderFacts | None, times: TimeAxis |
     if delta:
         _set(fields, "pixdim", delta, 4)
     _set(fields, "toffset", start)
+
+
+def update_time(fields: Any, template: nh.HeaderFacts | None, time: float | None) -> None:
+    """Set toffset to the time of a single frame."""
+    if time is None:
+        return
+    unit = nh.units_of(template)[1] if template is not None else "s"
+    offset = from_seconds(time, unit if unit in ("s", "ms", "us") else "s")
+    if not math.isclose(offset, float(fields["toffset"]), rel_tol=1e-7):
+        _set(fields, "toffset", offset)
 
 
 def _same_times(a: TimeAxis, b: TimeAxis) -> bool:

@@ -165,10 +165,11 @@ def build_header(
         update.update_geometry(fields, before, volume.grid, dest)
     elif before is None:
         warnings.warn(f"{dest}: the image has no position; none is written", ChunkImgWarning, stacklevel=3)
-    time_unit = None if volume.times is None else _time_unit(before, volume)
+    time_unit = _time_unit(before, volume)
     units = volume.grid.units if volume.grid is not None else (nh.units_of(before)[0] if before else "unknown")
     update.update_units(fields, before, units, time_unit, dest)
     update.update_times(fields, before, volume.times, dest)
+    update.update_time(fields, before, volume.time)
     update.update_channels(fields, volume.channels)
     return _finish(fields, tail, single), stored.newbyteorder(byteorder), order  # type: ignore[arg-type]
 
@@ -273,10 +274,10 @@ def _start(
         return fields, tail, order
     old = nh.parse(template, dest).fields
     fields = cls.from_header(old, check=False).as_byteswapped(order)
-    fields["vox_offset"] = 0
-    for name in nh.PROPERTIES:
-        if name in old:
-            fields[name] = old[name]
+    # from_header copies what identifies the old version, too
+    fresh = cls(endianness=order)
+    for name in ("sizeof_hdr", "magic", "vox_offset", *(("eol_check",) if version == 2 else ())):
+        fields[name] = fresh[name]
     return fields, tail, order
 
 
@@ -293,7 +294,9 @@ def _finish(fields: Any, tail: bytes, single: bool) -> bytes:
 
 def _time_unit(before: nh.HeaderFacts | None, volume: Volume) -> str | None:
     """The unit of time to declare, or None to leave what is there."""
-    assert volume.times is not None
+    if volume.times is None:
+        seconds = volume.time is not None and (before is None or nh.units_of(before)[1] not in ("s", "ms", "us"))
+        return "s" if seconds else None
     if before is not None and volume.times.units == "s" and nh.units_of(before)[1] in ("s", "ms", "us"):
         return None
     if before is not None and len(before.shape) > 3 and nh.times_of(before).units == volume.times.units:

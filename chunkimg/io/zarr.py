@@ -23,6 +23,9 @@ from .zarr_write import ROOT_KEY, write
 
 __all__ = ["ZarrFormat", "level_count"]
 
+#: attributes of stored arrays that belong to the CF conventions, not to the image
+_ENCODING = ("scale_factor", "add_offset", "coordinates")
+
 
 class ZarrFormat:
     """Zarr stores: folders, URLs, and `zarr.abc.store.Store` objects."""
@@ -119,8 +122,9 @@ def _volume(group: Any, level: int, source: Any) -> Volume:
         dims=dims,
         grid=_grid(spatial, attrs),
         times=times,
+        time=_time(parent, dims),
         scaling=scaling,
-        properties={k: v for k, v in properties.items() if k not in ("scale_factor", "add_offset")},
+        properties={k: v for k, v in properties.items() if k not in _ENCODING},
         rank=metadata.rank_of(attrs),
         headers=headers,
         poses=metadata.poses_at(attrs, None if times is None else times.values),
@@ -156,6 +160,12 @@ def _times(parent: Any, dims: tuple[str, ...], shape: tuple[int, ...]) -> TimeAx
     if "t" in parent:
         return metadata.time_axis(parent["t"][...], dict(parent["t"].attrs))
     return TimeAxis(tuple(float(k) for k in range(shape[dims.index("t")])), "unknown", None)
+
+
+def _time(parent: Any, dims: tuple[str, ...]) -> float | None:
+    if "t" in dims or "t" not in parent or parent["t"].ndim:
+        return None
+    return float(parent["t"][()])
 
 
 def _scaling(attrs: Mapping[str, Any]) -> Scaling | None:

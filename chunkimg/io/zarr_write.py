@@ -206,12 +206,15 @@ class _StoreWriter:
         volume, prefix = self.volume, f"{group}/" if group else ""
         plan = self._plan(source, shape, grid)
         attributes = self._attributes()
+        if volume.time is not None:
+            # a scalar is a coordinate to xarray only where it is named so
+            attributes["coordinates"] = "t"
         if volume.scaling is not None:
             attributes.update(scale_factor=volume.scaling.slope, add_offset=volume.scaling.inter)
         codec = codecs.compressor(self.options.codec, source.dtype, self.labels)
         array = self._array(f"{prefix}image", shape, source.dtype, volume.dims, attributes, plan, codec)
         for name, (values, attrs) in self._coordinates(shape, grid, times).items():
-            self._small(prefix + name, values, (name,), attrs)
+            self._small(prefix + name, values, (name,) if values.ndim else (), attrs)
 
         def store(region: Region, block: Any) -> None:
             array[tuple(slice(r.start, r.stop) for r in region)] = block
@@ -258,6 +261,8 @@ class _StoreWriter:
             out.update({d: (np.arange(sizes[d], dtype=np.float64), {}) for d in ("x", "y", "z")})
         if times is not None:
             out["t"] = np.asarray(times.values, dtype=np.float64), metadata.time_attrs(times)
+        elif volume.time is not None:
+            out["t"] = np.asarray(volume.time), {keys.UNITS: "s"}
         if "c" in sizes:
             out["c"] = np.arange(sizes["c"], dtype=np.int64), dict(volume.channels)
         return out
