@@ -66,7 +66,6 @@ def open_image(
     >>> fmri.img.orientation
     'LAS'
     """
-    from .accessor import ImageAccessor  # noqa: F401  (registers .img)
     from .image.build import to_dataarray
 
     volume = format_of(source, format).open(source, level, storage_options)

@@ -70,11 +70,11 @@ class LazyArray(ABC):
         yield self._read
 
     def __getitem__(self, key: Any) -> Block:
-        region, post = normalize_key(key, self.shape)
-        if any(len(r) == 0 for r in region):
-            empty: Block = np.empty([len(r) for r in region], self.dtype)[post]
+        picks, post = normalize_key(key, self.shape)
+        if any(len(p) == 0 for p in picks):
+            empty: Block = np.empty([len(p) for p in picks], self.dtype)[post]
             return empty
-        block: Block = self._read(region)[post]
+        block: Block = _gather(self._read, picks)[post]
         return block
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Block:
@@ -93,13 +93,15 @@ def full_region(shape: Sequence[int]) -> Region:
     return tuple(range(n) for n in shape)
 
 
-def normalize_key(key: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, ...]]:
-    """A basic index as a region with positive steps, and the in-memory index that finishes the job.
+def normalize_key(key: Any, shape: tuple[int, ...]) -> tuple[list[Sequence[int]], tuple[Any, ...]]:
+    """An index as the indices picked along each axis, and the index that then drops axes.
+
+    Integers, slices, an ellipsis, and one list or 1-D array (which Dask hands down) are understood.
 
     Raises
     ------
     IndexError
-        For an index out of range, too many indices, or anything but integers, slices and an ellipsis.
+        For an index out of range, too many indices, or anything else.
     """
     parts = list(key) if isinstance(key, tuple) else [key]
     dots = [n for n, k in enumerate(parts) if k is Ellipsis]
@@ -110,24 +112,35 @@ def normalize_key(key: Any, shape: tuple[int, ...]) -> tuple[Region, tuple[Any, 
         raise IndexError(f"too many indices: the array has {len(shape)} axes, {len(parts) - len(dots)} were indexed")
     at = dots[0] if dots else len(parts)
     parts[at : at + len(dots)] = [slice(None)] * missing
-    region: list[range] = []
-    post: list[Any] = []
-    for n, k in zip(shape, parts, strict=True):
-        if isinstance(k, slice):
-            r = range(n)[k]
-            flipped = r.step < 0
-            region.append(r[::-1] if flipped else r)
-            post.append(slice(None, None, -1) if flipped else slice(None))
-        else:
-            try:
-                i = operator.index(k)
-            except TypeError:
-                raise IndexError(f"lazy arrays take integers, slices and an ellipsis, found {k!r}") from None
-            if not -n <= i < n:
-                raise IndexError(f"index {i} is out of bounds for an axis of size {n}")
-            region.append(range(i % n, i % n + 1))
-            post.append(0)
-    return tuple(region), tuple(post)
+    if sum(isinstance(k, (list, np.ndarray)) and np.ndim(k) > 0 for k in parts) > 1:
+        raise IndexError("lazy arrays take one list of indices at a time")
+    picks = [_picked(n, k) for n, k in zip(shape, parts, strict=True)]
+    return [[p] if isinstance(p, int) else p for p in picks], tuple(
+        0 if isinstance(p, int) else slice(None) for p in picks
+    )
+
+
+def _picked(n: int, key: Any) -> int | Sequence[int]:
+    """Indices that one part of a key picks of n, or the one index of an integer."""
+    if isinstance(key, slice):
+        return range(n)[key]
+    if isinstance(key, (list, np.ndarray)) and np.ndim(key) == 1:
+        indices = np.asarray(key)
+        if indices.dtype == np.bool_ and len(indices) == n:
+            indices = np.flatnonzero(indices)
+        if indices.size and indices.dtype.kind not in "iu":
+            raise IndexError(f"indices are integers, found {indices.dtype}")
+        return as_range([_inside(n, int(i)) for i in indices])
+    try:
+        return _inside(n, operator.index(key))
+    except TypeError:
+        raise IndexError(f"lazy arrays take integers, slices, a list and an ellipsis, found {key!r}") from None
+
+
+def _inside(n: int, index: int) -> int:
+    if not -n <= index < n:
+        raise IndexError(f"index {index} is out of bounds for an axis of size {n}")
+    return index % n
 
 
 @dataclass(frozen=True)
@@ -257,6 +270,7 @@ class ViewArray(_View):
 
 def _gather(read: Reader, picks: list[Sequence[int]]) -> Block:
     """Read the outer product of picks; what is no range is read index by index."""
+    picks = [p if isinstance(p, range) else as_range(p) for p in picks]
     for axis, p in enumerate(picks):
         if not isinstance(p, range):
             parts = [_gather(read, [*picks[:axis], range(i, i + 1), *picks[axis + 1 :]]) for i in p]
@@ -268,6 +282,8 @@ def _gather(read: Reader, picks: list[Sequence[int]]) -> Block:
 
 def as_range(indices: Sequence[int]) -> Sequence[int]:
     """The same indices as a range where they are one."""
+    if len(indices) == 0:
+        return range(0)
     if len(indices) == 1:
         return range(indices[0], indices[0] + 1)
     step = indices[1] - indices[0]

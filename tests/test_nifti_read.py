@@ -109,10 +109,7 @@ def test_statistics_and_probes(item):
     assert nib["probes"]
     for probe in nib["probes"]:
         at = tuple(probe["ijk"]) + (0,) * (4 - len(probe["ijk"]))
-        if len(at) == 4:
-            found = values[at] if values.shape[4] > 1 else values[(*at, 0)]
-        else:
-            found = values[at]
+        found = (values[at] if values.shape[4] > 1 else values[*at, 0]) if len(at) == 4 else values[at]
         wanted = as_number(probe.get("scaled", probe.get("raw")), values.dtype)
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
 

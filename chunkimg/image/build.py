@@ -43,7 +43,7 @@ def to_dataarray(volume: Volume, *, chunks: Any = "auto", scaled: bool = True) -
     """
     values = volume.values if scaled else volume.data
     name = f"{OPENED}-{tokenize(values)}"
-    data = da.from_array(values, chunks=_dask_chunks(volume, values, chunks), name=name, fancy=False, asarray=True)
+    data = da.from_array(values, chunks=_dask_chunks(volume, values, chunks), name=name)
     out = assemble(volume, data)
     out.encoding = {"source": volume.source, "dtype": volume.data.dtype}
     if volume.scaling is not None and scaled:

@@ -78,6 +78,9 @@ def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | No
     if 0 in data.shape:
         return None
     picks, axes = _trace(data, graph, originals[0], leaf)
+    if any(axis is None and n > 1 for axis, n in zip(axes, data.shape, strict=True)):
+        # one index repeated: which axis it is of cannot be told
+        return None
     return leaf, lambda array: ViewArray(array, picks, axes)
 
 
@@ -109,6 +112,6 @@ def _assign_singletons(shape: tuple[int, ...], ndim: int, axes: list[int | None]
     """Axes of size 1 show the source axes that are left, in order, where their numbers agree."""
     free = [a for a in range(ndim) if a not in axes]
     open_ = [j for j, a in enumerate(axes) if a is None]
-    if len(free) == len(open_):
+    if len(free) == len(open_) and all(shape[j] == 1 for j in open_):
         for j, a in zip(open_, free, strict=True):
             axes[j] = a

@@ -10,7 +10,9 @@ from ..errors import FormatError
 
 __all__ = ["NAMES", "compressor"]
 
-NAMES = ("blosc-zstd", "blosc-lz4", "zstd", "gzip", "none")
+#: name -> highest level
+_LEVELS = {"blosc-zstd": 9, "blosc-lz4": 9, "zstd": 22, "gzip": 9, "none": 0}
+NAMES = tuple(_LEVELS)
 
 
 def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> Any:
@@ -40,16 +42,15 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> 
     if kind not in NAMES or (text and not text.isdigit()):
         raise FormatError(f"codec {name!r} is not known; choose one of {', '.join(NAMES)}, with a level as in zstd:5")
     level = int(text) if text else None
-    try:
-        if kind == "none":
-            return None
-        if kind == "zstd":
-            return ZstdCodec(level=3 if level is None else level)
-        if kind == "gzip":
-            return GzipCodec(level=5 if level is None else level)
-        shuffle = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
-        if kind == "blosc-lz4":
-            return BloscCodec(cname="lz4", clevel=5 if level is None else level, shuffle=shuffle)  # type: ignore[arg-type]
-        return BloscCodec(cname="zstd", clevel=3 if level is None else level, shuffle=shuffle)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise FormatError(f"codec {name!r}: {error}") from error
+    if level is not None and level > _LEVELS[kind]:
+        raise FormatError(f"codec {name!r}: levels of {kind} go up to {_LEVELS[kind]}")
+    if kind == "none":
+        return None
+    if kind == "zstd":
+        return ZstdCodec(level=3 if level is None else level)
+    if kind == "gzip":
+        return GzipCodec(level=5 if level is None else level)
+    shuffle: Any = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
+    if kind == "blosc-lz4":
+        return BloscCodec(cname="lz4", clevel=5 if level is None else level, shuffle=shuffle)
+    return BloscCodec(cname="zstd", clevel=3 if level is None else level, shuffle=shuffle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,15 +81,25 @@ def partial_directory(dest: Path) -> Iterator[Path]:
     fd = os.open(partial, os.O_RDONLY) if sys.platform != "win32" else -1
     try:
         _lock(fd, partial)
-        _empty(partial)
-        yield partial
-        _swap(partial, dest)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        try:
+            _empty(partial)
+            yield partial
+            _swap(partial, dest)
+        except BaseException:
+            _abandon(partial)
+            raise
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _abandon(partial: Path) -> None:
+    """Remove a folder in which threads of a failed write may still be finishing what they had begun."""
+    for wait in (0.0, 0.01, 0.05, 0.2, 1.0):
+        time.sleep(wait)
+        shutil.rmtree(partial, ignore_errors=True)
+        if not partial.exists():
+            return
 
 
 def _empty(folder: Path) -> None:

@@ -1,0 +1,156 @@
+"""The house: imports run one way, public names are locked, nothing imports what it does not need."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chunkimg as ci
+
+PACKAGE = Path(ci.__file__).parent
+
+#: lower layers never import higher ones
+LAYERS = [
+    {"errors"},
+    {"geometry"},
+    {"lazy"},
+    {"volume"},
+    {"metadata", "encode"},
+    {"chunks"},
+    {"ops"},
+    {"io.format", "io.source", "io.codecs", "io.commit", "io.copy", "io.raw", "io.ome", "io.files", "io.nifti_header"},
+    {"io.nifti_update", "io.zarr_array"},
+    {"io.nifti_write", "io.zarr_write"},
+    {"io.nifti", "io.zarr"},
+    {"io.registry"},
+    {"image"},
+    {"interop"},
+    {"api"},
+    {"accessor"},
+    {"cli"},
+    {"__main__", ""},
+]
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        yield name, path
+
+
+def layer(name):
+    found = [k for k, names in enumerate(LAYERS) for n in names if name == n or (n and name.startswith(n + "."))]
+    if not found and name == "io":
+        return None
+    assert found, f"{name} has no layer"
+    return max(found)
+
+
+def imports(name, path):
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                full = ".".join([*base, alias.name])
+                yield full if any(full == n for n, _ in modules()) else ".".join(base)
+
+
+def test_imports_run_one_way():
+    for name, path in modules():
+        if name == "":
+            continue
+        for other in imports(name, path):
+            if other in ("", "io") or layer(name) is None:
+                continue
+            same_package = name.split(".")[0] == other.split(".")[0]
+            assert layer(other) < layer(name) or (same_package and layer(other) <= layer(name)), (
+                f"{name} imports {other}"
+            )
+
+
+def test_no_import_cycles():
+    graph = {name: {o for o in imports(name, path) if o != name} for name, path in modules() if name}
+
+    def reach(start):
+        seen, todo = set(), list(graph.get(start, ()))
+        while todo:
+            x = todo.pop()
+            if x not in seen:
+                seen.add(x)
+                todo += graph.get(x, ())
+        return seen
+
+    assert [name for name in graph if name in reach(name)] == []
+
+
+def test_geometry_needs_numpy_alone():
+    for path in (PACKAGE / "geometry").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {a.name.split(".")[0] for a in node.names} <= {"numpy", *sys.stdlib_module_names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert node.module.split(".")[0] in {"numpy", *sys.stdlib_module_names}
+
+
+def test_one_place_per_decision():
+    """Signs are flipped in frames.py, attribute keys are spelt in attrs.py."""
+    for name, path in modules():
+        text = path.read_text()
+        if name != "geometry.frames":
+            assert "diag([-1" not in text, name
+        if name not in ("geometry.attrs", "cli", "image.properties"):
+            for key in ('"direction"]', '["affine_at"]', 'attrs["affine"]'):
+                assert key not in text, f"{name}: {key}"
+
+
+def test_public_names():
+    assert sorted(ci.__all__) == sorted(ci._NAMES)
+    for name in ci.__all__:
+        assert getattr(ci, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = ci.nonsense
+    from chunkimg.accessor import ImageAccessor
+
+    assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
+        "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world", "direction",
+        "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid", "same_grid",
+        "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_sitk", "to_world", "to_zarr",
+        "units",
+    }  # fmt: skip
+
+
+def loaded(code):
+    """Top-level modules that are imported after running code in a fresh interpreter."""
+    script = f"import sys\n{code}\nprint(' '.join(sorted(m for m in sys.modules if '.' not in m)))"
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_light_imports(tmp_path, nibabel_data):
+    heavy = {"xarray", "pandas", "dask", "zarr", "nibabel", "numpy", "rich", "isal"}
+    assert loaded("import chunkimg") & heavy == set()
+    source = str(nibabel_data / "example4d.nii.gz")
+    assert loaded(f"import chunkimg; chunkimg.read_header({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
+    for dest in ("a.nii.gz", "a.ome.zarr"):
+        code = f"import chunkimg; chunkimg.convert({source!r}, {str(tmp_path / dest)!r})"
+        assert loaded(code) & {"xarray", "pandas", "dask"} == set()
+
+
+def test_accessor_is_registered_either_way(nibabel_data):
+    for code in (
+        "import xarray as xr, chunkimg; xr.DataArray([0]).img",
+        f"import chunkimg as ci; ci.open_image({str(nibabel_data / 'anatomical.nii')!r}).img.affine",
+        "import numpy as np, chunkimg as ci; ci.from_array(np.zeros((2, 3, 4))).img.affine",
+    ):
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_warnings_of_ours_are_errors_here():
+    import warnings
+
+    with pytest.raises(ci.ChunkImgWarning):
+        warnings.warn("x", ci.ChunkImgWarning, stacklevel=1)

@@ -1,0 +1,172 @@
+"""A write is complete or not there: killed, out of space, refused, interrupted, doubled."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chunkimg as ci
+from chunkimg.io.commit import partial_directory, partial_file
+
+
+def image(n=40, value=0):
+    data = (np.arange(n**3).reshape(n, n, n) % 1000 + value).astype("i2")
+    return ci.from_array(data, spacing=(1, 2, 3))
+
+
+SLOW = """
+import sys, time
+import chunkimg as ci
+from chunkimg.io import copy as engine
+step = engine._finish
+def slow(*a):
+    print("slab", flush=True)
+    time.sleep(0.02)
+    return step(*a)
+engine._finish = slow
+print("start", flush=True)
+ci.convert(sys.argv[1], sys.argv[2], budget=1 << 20, overwrite=len(sys.argv) > 3, **eval(sys.argv[4] if len(sys.argv) > 4 else "{}"))
+print("done", flush=True)
+"""
+
+
+def kill_after(tmp_path, dest, lines, *more):
+    """Start a slow conversion and kill it -9 after so many lines of its output; returns whether it was done."""
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "source.nii"), str(dest), *more]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    seen = []
+    for line in process.stdout:
+        seen.append(line.strip())
+        if len(seen) >= lines:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    seen += [line.strip() for line in process.stdout]
+    process.stdout.close()
+    process.wait()
+    return "done" in seen
+
+
+def everything_that_opens(folder):
+    """Paths below a folder that any reader takes for an image or an array."""
+    import zarr
+
+    out = []
+    for path in [folder, *folder.rglob("*")]:
+        try:
+            if path.is_dir():
+                zarr.open(path, mode="r")
+            elif path.suffix not in (".gz", ".nii", ".hdr", ".img"):
+                continue
+            else:
+                ci.open_image(path)
+        except Exception:
+            continue
+        out.append(path)
+    return out
+
+
+@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out.hdr", "out.ome.zarr", "pyramid.ome.zarr"])
+@pytest.mark.parametrize("lines", [1, 2, 4, 9])
+def test_kill_9_leaves_nothing_that_opens(tmp_path, name, lines):
+    image(130).img.save(tmp_path / "source.nii")
+    work = tmp_path / "work"
+    work.mkdir()
+    options = "{'pyramid': True}" if name.startswith("pyramid") else "{}"
+    done = kill_after(tmp_path, work / name, lines, "overwrite", options)
+    found = everything_that_opens(work)
+    if not done:
+        assert found == [] or ci.open_image(work / name).equals(ci.open_image(tmp_path / "source.nii"))
+    # the same command afterwards just works, and leaves nothing else
+    ci.convert(tmp_path / "source.nii", work / name, overwrite=True, **eval(options))
+    assert ci.open_image(work / name).equals(ci.open_image(tmp_path / "source.nii"))
+    expected = {name, "out.img"} if name == "out.hdr" else {name}
+    assert {p.name for p in work.iterdir()} == expected
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.ome.zarr"])
+def test_kill_9_while_replacing_keeps_the_old_one(tmp_path, name):
+    image(130).img.save(tmp_path / "source.nii")
+    image(20, 5).img.save(tmp_path / name)
+    assert not kill_after(tmp_path, tmp_path / name, 3, "overwrite")
+    assert ci.open_image(tmp_path / name).equals(image(20, 5))
+
+
+def test_existing_destinations_are_refused(tmp_path):
+    for name in ("a.nii", "a.hdr", "a.ome.zarr"):
+        image().img.save(tmp_path / name)
+        with pytest.raises(FileExistsError, match="overwrite"):
+            image(value=1).img.save(tmp_path / name)
+        assert ci.open_image(tmp_path / name).equals(image())
+        image(value=1).img.save(tmp_path / name, overwrite=True)
+        assert ci.open_image(tmp_path / name).equals(image(value=1))
+    with pytest.raises(FileNotFoundError, match="folder"):
+        image().img.save(tmp_path / "nowhere" / "a.nii")
+    with pytest.raises(ci.FormatError, match="own source"):
+        ci.convert(tmp_path / "a.nii", tmp_path / "a.nii", overwrite=True)
+    (tmp_path / "b.nii").mkdir()
+    with pytest.raises(IsADirectoryError):
+        image().img.save(tmp_path / "b.nii", overwrite=True)
+
+
+class Failing:
+    """A progress that raises in the middle."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def start(self, total):
+        assert total > 0
+
+    def __call__(self, count):
+        raise self.error
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.ome.zarr"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_an_error_leaves_nothing(tmp_path, name, error):
+    with pytest.raises(type(error)):
+        image().img.save(tmp_path / name, progress=Failing(error))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root to mount a small file system")
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])
+def test_full_disk(tmp_path, name):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount here")
+    try:
+        noise = np.random.default_rng(0).integers(-9999, 9999, (130, 130, 130)).astype("i2")
+        with pytest.raises(OSError, match="No space left"):
+            ci.from_array(noise).img.save(disk / name)
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_two_writers_of_one_destination(tmp_path):
+    with partial_directory(tmp_path / "a.zarr") as mine:
+        (mine / "chunk").write_bytes(b"voxels")
+        with pytest.raises(ci.FormatError, match="another process is writing"):
+            image().img.save(tmp_path / "a.zarr")
+        # the one who came too late touches nothing
+        assert (mine / "chunk").read_bytes() == b"voxels"
+    assert (tmp_path / "a.zarr" / "chunk").exists()
+    with partial_file(tmp_path / "a.nii"), pytest.raises(ci.FormatError, match="another process is writing"):
+        image().img.save(tmp_path / "a.nii")
+
+
+def test_writes_do_not_wait_for_the_clock(tmp_path):
+    """A stale partial file of a dead writer is replaced, whatever its age."""
+    Path(tmp_path / ".a.nii.partial").write_bytes(b"old")
+    os.utime(tmp_path / ".a.nii.partial", (time.time() + 99,) * 2)
+    image().img.save(tmp_path / "a.nii")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nii"]

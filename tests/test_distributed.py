@@ -1,0 +1,58 @@
+"""Images under dask.distributed: pickled small, computed in other processes, the same names everywhere."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from dask.base import tokenize
+from nifti_files import values, write
+
+import chunkimg as ci
+
+
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, worker_dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])
+def test_compute_and_save_on_workers(tmp_path, client, name):
+    write(tmp_path / "source.nii", values((30, 20, 10), "i2"), scl_slope=0.5, scl_inter=3)
+    if not (tmp_path / name).exists():
+        ci.convert(tmp_path / "source.nii", tmp_path / name)
+    image = ci.open_image(tmp_path / name, chunks={"z": 3})
+    expected = values((30, 20, 10), "i2").T * 0.5 + 3
+    np.testing.assert_allclose(image.compute().values, expected)
+    difference = image * 2 - image
+    difference.img.save(tmp_path / "out.nii")
+    np.testing.assert_allclose(ci.open_image(tmp_path / "out.nii").values, expected)
+    difference.img.save(tmp_path / "out.ome.zarr", chunks="4,8,8")
+    np.testing.assert_allclose(ci.open_image(tmp_path / "out.ome.zarr").values, expected)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])
+def test_pickles_are_small_and_names_stable(tmp_path, name):
+    write(tmp_path / "source.nii", values((30, 20, 10), "i2"), scl_slope=0.5, scl_inter=3)
+    if name != "a.nii":
+        ci.convert(tmp_path / "source.nii", tmp_path / name)
+    else:
+        (tmp_path / "source.nii").rename(tmp_path / name)
+    image = ci.open_image(tmp_path / name)
+    leaf = dict(image.data.dask)[f"original-{image.data.name}"]
+    assert len(pickle.dumps(leaf)) < 10_000
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(leaf))[2:4], leaf[2:4])
+    code = f"import chunkimg as ci; print(ci.open_image({str(tmp_path / name)!r}).data.name)"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert other == image.data.name
+    assert tokenize(image) == tokenize(ci.open_image(tmp_path / name))
+    assert ci.open_image(tmp_path / name, scaled=False).data.name != image.data.name
