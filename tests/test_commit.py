@@ -31,7 +31,8 @@ def slow(*a):
     return step(*a)
 engine._finish = slow
 print("start", flush=True)
-ci.convert(sys.argv[1], sys.argv[2], budget=1 << 20, overwrite=len(sys.argv) > 3, **eval(sys.argv[4] if len(sys.argv) > 4 else "{}"))
+options = eval(sys.argv[4]) if len(sys.argv) > 4 else {}
+ci.convert(sys.argv[1], sys.argv[2], budget=1 << 20, overwrite=len(sys.argv) > 3, **options)
 print("done", flush=True)
 """
 
