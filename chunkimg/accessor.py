@@ -157,7 +157,7 @@ class ImageAccessor:
         >>> from nibabel.testing import data_path
         >>> fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
         >>> dict(fmri.img.crop_world((-20, 0, 10), (20, 40, 30)).sizes)
-        {'t': 2, 'z': 14, 'y': 25, 'x': 21}
+        {'t': 2, 'z': 13, 'y': 22, 'x': 21}
         """
         x, y, z = self.grid.box(lo, hi)
         return self._image.isel(x=x, y=y, z=z)

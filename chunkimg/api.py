@@ -33,7 +33,7 @@ def open_image(
     source : str, path, URL or zarr Store
         ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), or a Zarr store.
     chunks : "auto", int, tuple or dict
-        Dask blocks by dim. ``"auto"`` plans blocks of about 64 MiB that fit how the source is stored.
+        Dask blocks by dim. ``"auto"`` plans blocks of about 32 MiB that fit how the source is stored.
     level : int
         Resolution level of a pyramid; 0 is the finest.
     format : str, optional
@@ -83,7 +83,7 @@ def read_header(source: Any, *, format: str | None = None, storage_options: Mapp
     >>> from nibabel.testing import data_path
     >>> header = ci.read_header(f"{data_path}/anatomical.nii")
     >>> header.dtype, header.grid.spacing
-    ('>i2', (6.0, 6.0, 6.0))
+    ('>i2', (2.0, 2.0, 2.0))
     """
     return format_of(source, format).read_header(source, storage_options)
 

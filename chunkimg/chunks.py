@@ -18,6 +18,7 @@ __all__ = [
     "BUDGET",
     "StorePlan",
     "block_shape",
+    "dask_block_bytes",
     "explicit_chunks",
     "level_factors",
     "plan_store",
@@ -29,8 +30,8 @@ __all__ = [
 BUDGET = 256 << 20
 #: arrays of slab size alive at once in a copy: the slab, its decoded source, and codec buffers
 _ALIVE = 6
-#: blocks of a Dask graph alive at once on one machine: two threads with an operand and a result each
-_DASK_ALIVE = 4
+#: blocks of a Dask graph alive at once on one machine: two threads, each with operands, a wider result, and one ahead
+_DASK_ALIVE = 8
 _CHUNK_BYTES = 2 << 20
 _MANY_CHUNKS = 10_000
 _SHARD_CHUNKS = 64
@@ -60,6 +61,11 @@ class StorePlan:
 def slab_bytes(budget: int = BUDGET) -> int:
     """Bytes of one slab of a copy that stays within `budget`."""
     return max(1 << 20, budget // _ALIVE)
+
+
+def dask_block_bytes(budget: int = BUDGET) -> int:
+    """Bytes of one Dask block, so that a few of them, and results in a wider type, stay within `budget`."""
+    return max(1 << 20, budget // _DASK_ALIVE)
 
 
 def plan_store(

@@ -11,7 +11,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from .. import metadata
-from ..chunks import BUDGET, block_shape
+from ..chunks import block_shape, dask_block_bytes
 from ..errors import GeometryError
 from ..geometry import Grid, Poses
 from ..geometry import attrs as keys
@@ -68,7 +68,7 @@ def _dask_chunks(volume: Volume, values: LazyArray, chunks: Any) -> Any:
         unit=values.chunks,
         order=order,
         front_to_back=values.access == "sequential" and order is not None,
-        target=BUDGET // 4,
+        target=dask_block_bytes(),
     )
 
 

@@ -1,0 +1,74 @@
+"""README, documents and examples are run; what they claim is what happens."""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chunkimg as ci
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_readme_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
+    scope = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert scope["fmri"].img.orientation == "LAS"
+    printed = capsys.readouterr().out
+    assert "size 128 against 21" in printed
+    assert {p.name for p in tmp_path.iterdir()} == {"change.nii.gz", "fmri.ome.zarr", "plain.ome.zarr", "again.nii"}
+
+
+def test_readme_commands(tmp_path, monkeypatch, capsys):
+    """The console block, on a scan that all of it applies to."""
+    from chunkimg.cli import cli
+
+    monkeypatch.chdir(tmp_path)
+    scan = ci.from_array(np.zeros((130, 70, 90), "i2"), spacing=(1, 1, 1), origin=(-45, -35, -10))
+    scan.img.save("ct.nii.gz")
+    commands = re.findall(r"^\$ chunkimg (.*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(commands) == 4
+    for command in commands:
+        cli.main(shlex.split(command), standalone_mode=False)
+    assert ci.open_image("slab.nii.gz").sizes["z"] == 20
+    assert ci.open_image("heart.nii.gz").img.bounds[0] == (-40.5, -30.5, -0.5)
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    commands = re.findall(r"```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), re.S)
+    assert len(commands) == 2
+    test_command = commands[1].split("&&")[-1].strip().removeprefix(".venv/bin/")
+    assert test_command == "python -m pytest -n auto"
+    assert test_command in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tour(capsys):
+    runpy.run_path(str(ROOT / "examples" / "tour.py"))
+    printed = capsys.readouterr().out
+    assert "refused: the images do not occupy the same space: along" in printed
+    assert "FSL3.3" in printed
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_streaming_subtract(tmp_path, monkeypatch, capsys):
+    data = np.random.default_rng(0).integers(0, 60000, (2, 9, 8, 7)).astype("u2")
+    for name, values in zip("ab", data, strict=True):
+        ci.from_array(values, spacing=(1, 2, 3)).img.save(tmp_path / f"{name}.nii.gz")
+    names = [str(tmp_path / n) for n in ("a.nii.gz", "b.nii.gz", "out.nii.gz")]
+    monkeypatch.setattr(sys, "argv", ["streaming_subtract.py", *names])
+    runpy.run_path(str(ROOT / "examples" / "streaming_subtract.py"), run_name="__main__")
+    np.testing.assert_array_equal(ci.open_image(names[2]).values, data[0].astype(int) - data[1])
+
+
+def test_links_in_documents():
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
