@@ -14,7 +14,21 @@ from .geometry import Poses
 from .geometry import attrs as keys
 from .volume import TimeAxis, Volume
 
-__all__ = ["headers_of", "is_label", "join", "poses_at", "properties_of", "rank_of", "time_attrs", "time_axis"]
+__all__ = [
+    "LABEL_INTENT",
+    "headers_of",
+    "is_label",
+    "join",
+    "poses_at",
+    "properties_of",
+    "rank_of",
+    "time_attrs",
+    "time_axis",
+]
+
+
+#: NIFTI_INTENT_LABEL (nifti1.h)
+LABEL_INTENT = 1002
 
 
 def join(volume: Volume) -> dict[str, Any]:
@@ -59,10 +73,10 @@ def poses_at(attrs: Mapping[Any, Any], times: Any) -> Poses | None:
 
 
 def is_label(properties: Mapping[str, Any]) -> bool:
-    """Whether voxels are labels: declared so, or by NIfTI's intent code 1002 (NIFTI_INTENT_LABEL)."""
+    """Whether voxels are labels: declared so, or by NIfTI's intent code."""
     if keys.LABEL in properties:
         return bool(properties[keys.LABEL])
-    return properties.get("intent_code") == 1002
+    return properties.get("intent_code") == LABEL_INTENT
 
 
 def time_attrs(times: TimeAxis) -> dict[str, Any]:

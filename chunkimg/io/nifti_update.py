@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from ..errors import ChunkImgWarning, FormatError, GeometryError
 from ..geometry import Grid
 from ..geometry import affine as aff
+from ..geometry.attrs import LABEL
 from ..geometry.frames import from_seconds
 from ..geometry.poses import snapped_steps
 from ..lazy import Scaling
+from ..metadata import LABEL_INTENT
 from ..volume import TimeAxis
 from . import nifti_header as nh
 
@@ -271,7 +273,16 @@ def update_channels(fields: Any, channels: Mapping[str, Any]) -> None:
 
 
 def update_properties(fields: Any, template: nh.HeaderFacts | None, properties: Mapping[str, Any], dest: str) -> None:
-    """Fields of `nifti_header.PROPERTIES`; a property that was deleted is unset."""
+    """Fields of `nifti_header.PROPERTIES`; a property that was deleted is unset, one without a field is named."""
+    homeless = sorted(set(properties) - set(nh.PROPERTIES) - {LABEL})
+    if homeless:
+        warnings.warn(
+            f"{dest}: NIfTI has no field for {', '.join(homeless)}; what they hold is not written (OME-Zarr keeps it)",
+            ChunkImgWarning,
+            stacklevel=2,
+        )
+    if properties.get(LABEL) and not properties.get("intent_code"):
+        properties = {**properties, "intent_code": LABEL_INTENT}
     for name, unset in nh.PROPERTIES.items():
         value = properties.get(name, unset)
         if name in ("sform_code", "qform_code") and name not in properties:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +50,11 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
         with partial_file(image) as fd:
             _write_voxels(volume, fd, b"", dtype, order, compressed, level, options)
             header.unlink(missing_ok=True)
-        with _byte_sink(header_fd, compressed, level) as sink:
-            sink(memoryview(prefix))
+        if compressed:
+            with _gzip_sink(header_fd, level) as sink:
+                sink(memoryview(prefix))
+        else:
+            os.pwrite(header_fd, prefix, 0)
 
 
 def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
@@ -76,15 +80,16 @@ def _write_voxels(
     if options.progress is not None:
         options.progress.start(data.nbytes)
     if compressed:
-        with _byte_sink(fd, True, level) as sink:
+        with _gzip_sink(fd, level) as sink:
             sink(memoryview(prefix))
             slabs = _slabs(data, order, True, options.budget)
             copy(data, _appender(sink, dtype, order), slabs, options.progress)
         return
-    os.write(fd, prefix) if prefix else None
     writer = RunWriter(fd, len(prefix), dtype, shape, order)
     writer.reserve()
     copy(data, writer, _slabs(data, order, False, options.budget), options.progress)
+    # the header comes last: until then the file is of no format
+    os.pwrite(fd, prefix, 0)
 
 
 def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
@@ -113,20 +118,50 @@ def _appender(
     return append
 
 
+class _HeadLast(io.RawIOBase):
+    """Writes a file front to back, except its first bytes: zeros stand there until `finish`.
+
+    A gzip stream without its magic number is of no format, so that nothing opens a file that was cut off.
+    """
+
+    _KEPT = 10
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._head, self._position = fd, b"", 0
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Append bytes."""
+        view = memoryview(data).cast("B")
+        count = len(view)
+        if len(self._head) < self._KEPT:
+            take = min(count, self._KEPT - len(self._head))
+            self._head += bytes(view[:take])
+            view, self._position = view[take:], self._position + take
+        while len(view):
+            done = os.pwrite(self._fd, view, self._position)
+            view, self._position = view[done:], self._position + done
+        return count
+
+    def finish(self) -> None:
+        """Put the first bytes in place."""
+        os.pwrite(self._fd, self._head, 0)
+
+
 @contextmanager
-def _byte_sink(fd: int, compressed: bool, level: int) -> Iterator[Callable[[memoryview], Any]]:
-    if not compressed:
-        yield lambda data: os.write(fd, data)
-        return
+def _gzip_sink(fd: int, level: int) -> Iterator[Callable[[memoryview], Any]]:
+    """A function that appends bytes to a gzip stream; it becomes one when the context is left normally."""
     from isal import igzip_threaded
 
     if not 0 <= level <= 3:
         raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
-    with (
-        os.fdopen(os.dup(fd), "wb") as raw,
-        igzip_threaded.open(raw, "wb", compresslevel=level, threads=2, block_size=1 << 20) as stream,
-    ):
+    raw = _HeadLast(fd)
+    with igzip_threaded.open(raw, "wb", compresslevel=level, threads=2, block_size=1 << 20) as stream:
         yield stream.write
+    raw.finish()
 
 
 # ---------------------------------------------------------------------------------------------- header
