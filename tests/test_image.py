@@ -92,9 +92,8 @@ def test_from_array_dims(dims, order):
 def test_from_array_spaces():
     data = np.zeros((4, 3, 2))
     lps = ci.from_array(data, spacing=(1, 2, 3), origin=(10, 20, 30), space="LPS")
-    ras = ci.from_array(
-        data, affine=[*np.diag([-1.0, -2, 3, 1]), [0, 0, 0, -10], [0, 0, 0, -20], [0, 0, 0, 30], [0, 0, 0, 0]]
-    )
+    affine = np.array([[-1, 0, 0, -10], [0, -2, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
+    ras = ci.from_array(data, affine=affine)
     np.testing.assert_array_equal(lps.img.affine, ras.img.affine)
     assert lps.img.space == "RAS"
     assert lps.img.orientation == "LPS"
