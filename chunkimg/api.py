@@ -122,8 +122,8 @@ def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options
         ``"nifti"`` or ``"zarr"``, where the name does not tell.
     **options
         Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
-        ``codec``, ``pyramid``, ``downsample``, ``storage_options``; for NIfTI ``version``, ``level``; ``dtype`` and
-        ``scaling=(slope, inter)`` store values in another type.
+        ``codec``, ``pyramid``, ``downsample``, ``storage_options``; for NIfTI ``version``, ``gzip_level``;
+        ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
 
     Raises
     ------

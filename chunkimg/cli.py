@@ -52,6 +52,7 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
         click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
+        click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz: 0 (fastest) to 3."),
         click.option(
             "--memory", type=click.IntRange(16), default=256, show_default=True, metavar="MIB", help="Budget."
         ),
@@ -121,7 +122,7 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
         x, y, z = volume.grid.box(*box)
         volume = volume.crop(x=x, y=y, z=z)
     volume = volume.crop(**region)
-    given = {k: v for k, v in options.items() if v not in (None, False)}
+    given = {k: v for k, v in options.items() if v is not None and v is not False}
     with _progress() as progress:
         write_volume(volume, dst, progress=progress, **given)
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..geometry import Grid
 from ..volume import Volume
 
-__all__ = ["Format", "Header", "WriteOptions"]
+__all__ = ["Format", "Header", "Progress", "WriteOptions"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,16 @@ class Header:
         )
 
 
+class Progress(Protocol):
+    """What a write reports to."""
+
+    def start(self, total: int) -> None:
+        """`total` bytes are to come."""
+
+    def __call__(self, count: int) -> None:
+        """`count` more bytes are done."""
+
+
 @dataclass(frozen=True)
 class WriteOptions:
     """How to write an image; each format uses what applies to it and refuses what it cannot do.
@@ -82,25 +92,25 @@ class WriteOptions:
         Replace an existing destination, once the new one is complete.
     budget : int
         Memory in bytes for what is held of the image at once.
-    progress : callable or None
-        Called with the total number of bytes first, then with each number of bytes done.
+    progress : Progress or None
+        Told the number of bytes to come, and each number of bytes done.
     chunks, codec, pyramid, downsample
         Zarr: chunk sizes by dim, codec name, whether to write a pyramid, ``"mean"`` or ``"mode"``.
-    version, level
-        NIfTI: 1 or 2; gzip level 0 to 3.
+    version, gzip_level
+        NIfTI: 1 or 2; ISA-L's compression level, 0 (fastest) to 3, 2 by default.
     storage_options : dict or None
         Zarr: passed to fsspec for URLs.
     """
 
     overwrite: bool = False
     budget: int = 256 << 20
-    progress: Any = None
+    progress: Progress | None = None
     chunks: Mapping[str, int] | str | None = None
     codec: str | None = None
     pyramid: bool = False
     downsample: str | None = None
     version: int | None = None
-    level: int | None = None
+    gzip_level: int | None = None
     storage_options: Mapping[str, Any] | None = None
 
 

@@ -34,7 +34,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
-    level = options.level if options.level is not None else 2
+    level = 2 if options.gzip_level is None else options.gzip_level
     if bare.lower().endswith(".nii"):
         path = check_destination(dest, options.overwrite)
         prefix, dtype, order = build_header(volume, dest, options.version, single=True)

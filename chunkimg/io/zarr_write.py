@@ -46,7 +46,7 @@ _SMALL_HEADER = 64 << 10
 
 def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
     """Write an image to a local folder, a URL, or a Zarr store."""
-    for name in ("version", "level"):
+    for name in ("version", "gzip_level"):
         if getattr(options, name) is not None:
             raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
     if options.downsample not in (None, *METHODS):
