@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,33 +155,49 @@ def _plan_shards(
     return tuple(chunk[d] * factor[d] for d in dims)
 
 
-def explicit_chunks(text: str, dims: Sequence[str]) -> dict[str, int]:
-    """Chunk sizes from text: ``"128"`` for z, y and x, ``"64,128,128"`` in z, y, x order, or ``"z=64,x=256"``.
+def explicit_chunks(asked: str | int | Sequence[int] | Mapping[str, int], dims: Sequence[str]) -> dict[str, int]:
+    """Chunk sizes by dim as a user gives them.
+
+    Parameters
+    ----------
+    asked : str, int, sequence or mapping
+        One number for z, y and x; numbers for the last dims, in the order of the image, at least three; or sizes by
+        dim. As text: ``"128"``, ``"64,128,128"``, ``"z=64,x=256"``.
+    dims : sequence of str
+        Dims of the image.
 
     Raises
     ------
     FormatError
-        If the text cannot be read so.
+        If it cannot be read so.
     """
-    parts = [p.strip() for p in text.split(",")]
     try:
-        if all("=" in p for p in parts):
-            pairs = [p.split("=") for p in parts]
-            out = {d.strip(): int(n) for d, n in pairs}
-        else:
-            numbers = [int(p) for p in parts]
-            if len(numbers) == 1:
-                numbers *= 3
-            names = list(dims)[-len(numbers) :] if len(numbers) > 3 else ["z", "y", "x"]
-            out = dict(zip(names, numbers, strict=True))
-    except ValueError:
+        out = {str(d): operator.index(n) for d, n in _chunk_pairs(asked, dims)}
+    except (ValueError, TypeError):
         out = {}
     if not out or not set(out) <= set(dims) or min(out.values()) < 1:
         raise FormatError(
-            f"chunk sizes {text!r} were not understood for dims {', '.join(dims)}: "
+            f"chunk sizes {asked!r} were not understood for dims {', '.join(dims)}: "
             "give one number (z, y and x), three (z,y,x), or names as in z=64,y=128,x=128"
         )
     return out
+
+
+def _chunk_pairs(asked: str | int | Sequence[int] | Mapping[str, int], dims: Sequence[str]) -> list[tuple[str, int]]:
+    if isinstance(asked, Mapping):
+        return list(asked.items())
+    if isinstance(asked, int):
+        return [(d, asked) for d in ("z", "y", "x")]
+    if not isinstance(asked, str):
+        if len(asked) < 3:
+            raise ValueError("fewer sizes than z, y, x")
+        return list(zip(list(dims)[-len(asked) :], asked, strict=True))
+    parts = [p.strip() for p in asked.split(",")]
+    if all("=" in p for p in parts):
+        named = [p.split("=") for p in parts]
+        return [(d.strip(), int(n)) for d, n in named]
+    numbers = [int(p) for p in parts]
+    return _chunk_pairs(numbers[0] if len(numbers) == 1 else numbers, dims)
 
 
 def block_shape(

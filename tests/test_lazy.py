@@ -243,7 +243,10 @@ def test_explicit_chunks():
     assert chunks.explicit_chunks("64", dims) == {"z": 64, "y": 64, "x": 64}
     assert chunks.explicit_chunks("32,64,128", dims) == {"z": 32, "y": 64, "x": 128}
     assert chunks.explicit_chunks("x=16, t=2", dims) == {"x": 16, "t": 2}
-    for text in ("", "a", "1,2", "0", "q=3", "64,64,64,64,64"):
+    assert chunks.explicit_chunks(32, dims) == {"z": 32, "y": 32, "x": 32}
+    assert chunks.explicit_chunks((2, 32, 64, 128), dims) == {"t": 2, "z": 32, "y": 64, "x": 128}
+    assert chunks.explicit_chunks({"z": 8}, dims) == {"z": 8}
+    for text in (1.5, (1, 2), {"q": 1}, {"z": 0}, {"z": 2.5}, "", "a", "1,2", "0", "q=3", "64,64,64,64,64"):
         with pytest.raises(ci.FormatError, match="not understood"):
             chunks.explicit_chunks(text, dims)
 

@@ -1,5 +1,6 @@
 """NIfTI header facts, one by one."""
 
+import os
 import warnings
 
 import numpy as np
@@ -268,6 +269,12 @@ def test_suffix_and_content_must_agree(tmp_path):
         ci.convert(tmp_path / "a.nii", tmp_path / "a.jpg")
     with pytest.raises(ci.FormatError, match="not known"):
         ci.open_image(tmp_path / "a.nii", format="dicom")
+
+
+def test_pipes_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(ci.FormatError, match="not a regular file"):
+        ci.open_image(tmp_path / "pipe.nii")
 
 
 def test_a_changed_file_is_noticed(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,7 +105,7 @@ class WriteOptions:
     overwrite: bool = False
     budget: int = 256 << 20
     progress: Progress | None = None
-    chunks: Mapping[str, int] | str | None = None
+    chunks: Mapping[str, int] | Sequence[int] | int | str | None = None
     codec: str | None = None
     pyramid: bool = False
     downsample: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat as stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,12 +65,14 @@ class FileSource:
             If it is empty.
         """
         full = os.path.abspath(os.fspath(path))
+        if not stat.S_ISREG(os.stat(full).st_mode):
+            raise FormatError(f"{full}: not a regular file; pipes and devices cannot be read by region")
         with open(full, "rb") as f:
-            stat = os.fstat(f.fileno())
+            found = os.fstat(f.fileno())
             head = f.read(2)
         if not head:
             raise FormatError(f"{full}: the file is empty")
-        return cls(full, stat.st_size, stat.st_mtime_ns, head == GZIP_MAGIC)
+        return cls(full, found.st_size, found.st_mtime_ns, head == GZIP_MAGIC)
 
     @property
     def name(self) -> str:
@@ -89,8 +92,8 @@ class FileSource:
         """A file descriptor of the file, if it is still the one that was opened."""
         fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            stat = os.fstat(fd)
-            if (stat.st_size, stat.st_mtime_ns) != (self.size, self.mtime_ns):
+            found = os.fstat(fd)
+            if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
                 raise FormatError(f"{self.path}: the file has changed since it was opened; open it again")
             yield fd
         finally:

@@ -223,9 +223,7 @@ class _StoreWriter:
         return ZarrArray(array)
 
     def _plan(self, source: LazyArray, shape: tuple[int, ...], grid: Grid | None) -> StorePlan:
-        asked = self.options.chunks
-        if isinstance(asked, str):
-            asked = explicit_chunks(asked, self.volume.dims)
+        asked = None if self.options.chunks is None else explicit_chunks(self.options.chunks, self.volume.dims)
         return plan_store(
             self.volume.dims,
             shape,
