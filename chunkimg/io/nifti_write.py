@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from . import nifti_update as update
 from .commit import check_destination, partial_file
 from .copy import copy
 from .format import WriteOptions
+from .gzip_write import GzipWriter
 from .raw import RunWriter, stored_shape
 
 __all__ = ["build_header", "write"]
@@ -51,8 +50,8 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
             _write_voxels(volume, fd, b"", dtype, order, compressed, level, options)
             header.unlink(missing_ok=True)
         if compressed:
-            with _gzip_sink(header_fd, level) as sink:
-                sink(memoryview(prefix))
+            with GzipWriter(header_fd, level) as sink:
+                sink.write(memoryview(prefix))
         else:
             os.pwrite(header_fd, prefix, 0)
 
@@ -80,8 +79,8 @@ def _write_voxels(
     if options.progress is not None:
         options.progress.start(data.nbytes)
     if compressed:
-        with _gzip_sink(fd, level) as sink:
-            sink(memoryview(prefix))
+        with GzipWriter(fd, level) as sink:
+            sink.write(memoryview(prefix))
             slabs = _slabs(data, order, True, options.budget)
             copy(data, _appender(sink, dtype, order), slabs, options.progress)
         return
@@ -108,60 +107,12 @@ def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) 
     return regions(data.shape, block, order)
 
 
-def _appender(
-    sink: Callable[[memoryview], Any], dtype: np.dtype[Any], order: Sequence[int]
-) -> Callable[[Region, Block], None]:
+def _appender(sink: GzipWriter, dtype: np.dtype[Any], order: Sequence[int]) -> Callable[[Region, Block], None]:
     def append(region: Region, block: Block) -> None:
         run = np.ascontiguousarray(block.transpose(order), dtype=dtype)
-        sink(run.reshape(-1).data.cast("B"))
+        sink.write(run.reshape(-1).data)
 
     return append
-
-
-class _HeadLast(io.RawIOBase):
-    """Writes a file front to back, except its first bytes: zeros stand there until `finish`.
-
-    A gzip stream without its magic number is of no format, so that nothing opens a file that was cut off.
-    """
-
-    _KEPT = 10
-
-    def __init__(self, fd: int) -> None:
-        self._fd, self._head, self._position = fd, b"", 0
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Append bytes."""
-        view = memoryview(data).cast("B")
-        count = len(view)
-        if len(self._head) < self._KEPT:
-            take = min(count, self._KEPT - len(self._head))
-            self._head += bytes(view[:take])
-            view, self._position = view[take:], self._position + take
-        while len(view):
-            done = os.pwrite(self._fd, view, self._position)
-            view, self._position = view[done:], self._position + done
-        return count
-
-    def finish(self) -> None:
-        """Put the first bytes in place."""
-        os.pwrite(self._fd, self._head, 0)
-
-
-@contextmanager
-def _gzip_sink(fd: int, level: int) -> Iterator[Callable[[memoryview], Any]]:
-    """A function that appends bytes to a gzip stream; it becomes one when the context is left normally."""
-    from isal import igzip_threaded
-
-    if not 0 <= level <= 3:
-        raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
-    raw = _HeadLast(fd)
-    with igzip_threaded.open(raw, "wb", compresslevel=level, threads=2, block_size=1 << 20) as stream:
-        yield stream.write
-    raw.finish()
 
 
 # ---------------------------------------------------------------------------------------------- header
