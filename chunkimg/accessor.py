@@ -40,7 +40,10 @@ class ImageAccessor:
 
     @property
     def grid(self) -> Grid:
-        """The voxel grid as an immutable value."""
+        """The voxel grid as an immutable value.
+
+        Where geometry changes with time: that of the frame for a single one, of the reference for several.
+        """
         return build.grid_of(self._image)
 
     @property
@@ -105,8 +108,7 @@ class ImageAccessor:
         GeometryError
             If the geometry changes with time and no entry is stored for `t`.
         """
-        poses = build.poses_of(self._image)
-        return self.affine if poses is None else poses.at(t, self.grid)
+        return build.affine_at(self._image, t)
 
     def to_world(self, index: ArrayLike) -> Array:
         """World coordinates of (fractional) voxel indices in x, y, z order, shape (..., 3)."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import ChunkImgWarning
-from .geometry import Poses
+from .errors import ChunkImgWarning, GeometryError
+from .geometry import Grid, Poses
 from .geometry import attrs as keys
+from .geometry.frames import canonical_time_unit, to_seconds
 from .volume import TimeAxis, Volume
 
 __all__ = [
     "LABEL_INTENT",
+    "check_property",
     "headers_of",
     "is_label",
     "join",
-    "poses_at",
+    "pick_channels",
+    "posed",
     "properties_of",
     "rank_of",
     "time_attrs",
@@ -34,7 +37,7 @@ LABEL_INTENT = 1002
 def join(volume: Volume) -> dict[str, Any]:
     """Attributes of an image: reference grid, properties, what its source kept of its header."""
     out: dict[str, Any] = {} if volume.grid is None else keys.encode(volume.grid)[1]
-    out.update(volume.properties)
+    out.update(properties_of(volume.properties))
     out[keys.RANK] = volume.rank
     for key, raw in volume.headers.items():
         out[key] = base64.b64encode(raw).decode("ascii")
@@ -43,9 +46,28 @@ def join(volume: Volume) -> dict[str, Any]:
     return out
 
 
+def check_property(name: str) -> None:
+    """Refuse names that are computed, belong to a format, or mean something to every reader of a store.
+
+    Raises
+    ------
+    GeometryError
+        For geometry, which is computed from the coordinates.
+    KeyError
+        For the other reserved names.
+    """
+    if name in keys.GEOMETRY_KEYS or name == keys.UNITS:
+        raise GeometryError(
+            f"the property {name!r} is computed from the image's coordinates and cannot be set; "
+            "img.img.assign_geometry(...) returns an image at another place"
+        )
+    if name in keys.INTERNAL_KEYS or name in keys.CF_KEYS:
+        raise KeyError(f"{name!r} is reserved (file headers, CF conventions) and cannot be set as a property")
+
+
 def properties_of(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """What of an image's attributes are properties."""
-    hidden = keys.GEOMETRY_KEYS | keys.INTERNAL_KEYS
+    hidden = keys.GEOMETRY_KEYS | keys.INTERNAL_KEYS | keys.CF_KEYS
     return {str(k): v for k, v in attrs.items() if k not in hidden}
 
 
@@ -66,10 +88,39 @@ def headers_of(attrs: Mapping[Any, Any]) -> dict[str, bytes]:
     return out
 
 
-def poses_at(attrs: Mapping[Any, Any], times: Any) -> Poses | None:
-    """Per-time-step geometry of the frames at `times`."""
+def posed(grid: Grid, attrs: Mapping[Any, Any], times: Any) -> tuple[Grid, Poses | None]:
+    """Grid and per-time-step geometry of the frames at `times` (None: no time is known).
+
+    Frames that share one position have it as their grid, and no table.
+
+    Raises
+    ------
+    GeometryError
+        If a frame has no entry in the table, or the image has no time to look it up by.
+    """
     poses = keys.decode_poses(attrs)
-    return None if poses is None or times is None else poses.subset(times)
+    if poses is None:
+        return grid, None
+    if times is None:
+        if not poses.is_constant():
+            raise GeometryError(
+                "the geometry of this image changes with time, and its coordinate t, which tells the frame, is gone"
+            )
+        times = poses.times
+    poses = poses.subset(times)
+    fixed = poses.fixed(grid)
+    return (grid, poses) if fixed is None else (fixed, None)
+
+
+def pick_channels(channels: Mapping[str, Any], picked: Sequence[int]) -> dict[str, Any]:
+    """Attributes of c after some channels were picked: step and offset of a spectral axis follow."""
+    out = dict(channels)
+    step, offset = out.get("step"), out.get("offset")
+    if not isinstance(step, (int, float)) or not isinstance(offset, (int, float)):
+        return out
+    if not isinstance(picked, range):
+        return {k: v for k, v in out.items() if k not in ("step", "offset")}
+    return {**out, "offset": offset + step * picked.start, "step": step * picked.step}
 
 
 def is_label(properties: Mapping[str, Any]) -> bool:
@@ -90,10 +141,12 @@ def time_attrs(times: TimeAxis) -> dict[str, Any]:
 
 
 def time_axis(values: Any, attrs: Mapping[Any, Any]) -> TimeAxis:
-    """Time axis of a coordinate t."""
+    """Time axis of a coordinate t; any unit of time is converted to seconds."""
+    unit = canonical_time_unit(attrs.get(keys.UNITS))
     step = attrs.get(keys.SPACING)
-    return TimeAxis(
-        tuple(float(v) for v in np.atleast_1d(values)),
-        str(attrs.get(keys.UNITS, "unknown")),
-        float(step) if isinstance(step, (int, float)) else None,
-    )
+    numbers = [float(v) for v in np.atleast_1d(values)]
+    nominal = float(step) if isinstance(step, (int, float)) else None
+    if to_seconds(1.0, unit) is None:
+        return TimeAxis(tuple(numbers), "unknown", nominal)
+    seconds = tuple(float(to_seconds(v, unit) or 0.0) for v in numbers)
+    return TimeAxis(seconds, "s", None if nominal is None else to_seconds(nominal, unit))

@@ -139,12 +139,15 @@ class Volume:
         spatial = {d: slices[d] for d in ("x", "y", "z") if d in slices}
         times = self.times.crop(ranges["t"]) if self.times else None
         poses = self.poses
-        if poses is not None and times is not None:
+        grid = self.grid.crop(**spatial) if self.grid else None
+        if poses is not None and times is not None and grid is not None:
             poses = poses.subset(times.values)
+            fixed = poses.fixed(grid)
+            grid, poses = (grid, poses) if fixed is None else (fixed, None)
         return replace(
             self,
             data=ViewArray(self.data, list(ranges.values())),
-            grid=self.grid.crop(**spatial) if self.grid else None,
+            grid=grid,
             times=times,
             poses=poses,
         )

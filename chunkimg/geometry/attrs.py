@@ -24,6 +24,7 @@ from .grid import AXES, Grid
 from .poses import Poses, snapped_steps
 
 __all__ = [
+    "CF_KEYS",
     "COORD_KEYS",
     "DIRECTION",
     "GEOMETRY_KEYS",
@@ -65,6 +66,9 @@ GEOMETRY_KEYS = frozenset({_AFFINE, SPACING, _ORIGIN, DIRECTION, _SHAPE, SPACE, 
 HEADER_KEYS = frozenset({NIFTI_HEADER})
 #: keys of the image that are not properties
 INTERNAL_KEYS = HEADER_KEYS | {RANK}
+
+#: names that CF readers (xarray among them) act upon; they never come from properties
+CF_KEYS = frozenset({"scale_factor", "add_offset", "_FillValue", "missing_value", "coordinates", "_Unsigned"})
 
 #: values of a coordinate and its attributes
 Coordinate = tuple[NDArray[np.float64], dict[str, Any]]
@@ -113,8 +117,7 @@ def decode(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) -> G
         if axis not in coordinates:
             raise GeometryError(
                 f"the image has no coordinate {axis!r}: it was dropped, reduced or stacked, so its voxels have no "
-                "position any more; keep the axis (e.g. isel(z=[3]), or mean over x with keepdims) or build an image "
-                "with chunkimg.from_array"
+                "position any more; keep the axis, or build an image with chunkimg.from_array"
             )
         values, attributes = coordinates[axis]
         start, step = _regular(axis, values, attributes)
@@ -218,7 +221,7 @@ def _regular(axis: str, values: NDArray[np.float64], attributes: Mapping[str, An
         raise GeometryError(f"coordinate {axis!r} has shape {c.shape}; one value per voxel and at least one is needed")
     if not np.all(np.isfinite(c)):
         raise GeometryError(
-            f"coordinate {axis!r} holds values that are not finite (plain xarray pads so); use img.img.pad"
+            f"coordinate {axis!r} holds values that are not finite (xarray's pad makes such), so it is no grid"
         )
     if c.size == 1:
         step = attributes.get(SPACING)

@@ -60,6 +60,10 @@ class Poses:
         GeometryError
             If the table has no entry for `t` (within 1e-9 of the table's span).
         """
+        steps = snapped_steps(np.asarray(self.reference), grid.matrix)
+        return np.asarray(np.asarray(self.affines[self._nearest(t)]) @ steps, dtype=np.float64)
+
+    def _nearest(self, t: float) -> int:
         times = np.asarray(self.times)
         slack = 1e-9 * max(1.0, float(np.abs(times).max()))
         nearest = int(np.argmin(np.abs(times - t)))
@@ -68,21 +72,29 @@ class Poses:
                 f"no geometry is stored for t = {t}; the nearest is t = {self.times[nearest]}, the table runs from "
                 f"{self.times[0]} to {self.times[-1]} in {len(self.times)} steps"
             )
-        steps = snapped_steps(np.asarray(self.reference), grid.matrix)
-        return np.asarray(np.asarray(self.affines[nearest]) @ steps, dtype=np.float64)
+        return nearest
 
-    def subset(self, times: ArrayLike) -> Poses | None:
-        """The entries for the given times, or None when none of them has one."""
-        wanted = np.atleast_1d(np.asarray(times, dtype=np.float64))
-        slack = 1e-9 * max(1.0, float(np.abs(np.asarray(self.times)).max()))
-        keep = [k for k, t in enumerate(self.times) if np.any(np.abs(wanted - t) <= slack)]
-        if not keep:
+    def fixed(self, grid: Grid) -> Grid | None:
+        """`grid` at the one position that all time steps share, or None where they differ."""
+        if not self.is_constant():
             return None
-        return Poses(self.reference, tuple(self.times[k] for k in keep), tuple(self.affines[k] for k in keep))
+        rows = self.at(self.times[0], grid).tolist()
+        return Grid(grid.shape, tuple(map(tuple, rows)), grid.space, grid.units)
+
+    def subset(self, times: ArrayLike) -> Poses:
+        """The entries for the given times.
+
+        Raises
+        ------
+        GeometryError
+            If one of them has no entry.
+        """
+        wanted = sorted({self._nearest(float(t)) for t in np.atleast_1d(np.asarray(times, dtype=np.float64))})
+        return Poses(self.reference, tuple(self.times[k] for k in wanted), tuple(self.affines[k] for k in wanted))
 
     def is_constant(self) -> bool:
-        """Whether every time step has the reference affine."""
-        return all(matrix == self.reference for matrix in self.affines)
+        """Whether all time steps have the same affine."""
+        return all(matrix == self.affines[0] for matrix in self.affines)
 
 
 def snapped_steps(reference: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.base import tokenize
+from numpy.typing import NDArray
 
 from .. import metadata
 from ..chunks import block_shape, dask_block_bytes
@@ -16,12 +17,21 @@ from ..errors import GeometryError
 from ..geometry import Grid, Poses
 from ..geometry import attrs as keys
 from ..geometry.grid import AXES
-from ..lazy import LazyArray, ScaledArray, Scaling
+from ..lazy import LazyArray, ScaledArray, Scaling, as_range
 from ..volume import DIMS, TimeAxis, Volume
 from .index import GridIndex
 from .views import OPENED, ComputedArray, viewed
 
-__all__ = ["assemble", "grid_of", "poses_of", "spatial_coordinates", "times_of", "to_dataarray", "to_volume"]
+__all__ = [
+    "affine_at",
+    "assemble",
+    "grid_of",
+    "poses_of",
+    "spatial_coordinates",
+    "times_of",
+    "to_dataarray",
+    "to_volume",
+]
 
 NAME = "image"
 
@@ -113,6 +123,10 @@ def _spatial(image: xr.DataArray) -> dict[str, keys.Coordinate]:
     out = {}
     for a in AXES:
         if a in image.coords:
+            if image.coords[a].dims not in ((), (a,)):
+                raise GeometryError(
+                    f"coordinate {a!r} lies along {image.coords[a].dims}: the voxels are points, not a grid"
+                )
             index = image.xindexes.get(a)
             known = index.attributes() if isinstance(index, GridIndex) else {}
             out[a] = (image.coords[a].values, {**known, **image.coords[a].attrs})
@@ -122,17 +136,31 @@ def _spatial(image: xr.DataArray) -> dict[str, keys.Coordinate]:
 def grid_of(image: xr.DataArray) -> Grid:
     """The grid of an image, from its coordinates; a scalar coordinate counts as one voxel.
 
+    Where geometry changes with time, a single frame has its own grid; several have that of the reference.
+
     Raises
     ------
     GeometryError
         If an axis is gone, irregular, or has lost its direction.
     """
-    return keys.decode(_spatial(image), image.attrs)
+    grid = keys.decode(_spatial(image), image.attrs)
+    return metadata.posed(grid, image.attrs, _frame_times(image))[0] if keys.POSES in image.attrs else grid
+
+
+def _frame_times(image: xr.DataArray) -> Any:
+    return image.coords["t"].values if "t" in image.coords else None
 
 
 def poses_of(image: xr.DataArray) -> Poses | None:
     """Per-time-step geometry, or None."""
     return keys.decode_poses(image.attrs)
+
+
+def affine_at(image: xr.DataArray, t: float) -> NDArray[np.float64]:
+    """Affine of an image at a time."""
+    poses = poses_of(image)
+    grid = keys.decode(_spatial(image), image.attrs)
+    return grid.matrix.copy() if poses is None else poses.at(t, grid)
 
 
 def times_of(image: xr.DataArray) -> TimeAxis | None:
@@ -178,7 +206,9 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
         image = _expand(image, absent)
     image = image.transpose(*[d for d in DIMS if d in image.dims])
     undefined = not any(keys.DIRECTION in attributes for _, attributes in _spatial(image).values())
-    grid = None if undefined and not require_grid and _is_plain(image) else grid_of(image)
+    grid, poses = None, None
+    if require_grid or not (undefined and _is_plain(image)):
+        grid, poses = metadata.posed(keys.decode(_spatial(image), image.attrs), image.attrs, _frame_times(image))
     data, scaling = _stored(image.data)
     times = times_of(image)
     return Volume(
@@ -191,10 +221,20 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
         properties=metadata.properties_of(image.attrs),
         rank=metadata.rank_of(image.attrs),
         headers=metadata.headers_of(image.attrs),
-        poses=metadata.poses_at(image.attrs, image.coords["t"].values if "t" in image.coords else None),
-        channels=dict(image.coords["c"].attrs) if "c" in image.coords else {},
+        poses=poses,
+        channels=_channels(image),
         source=str(image.encoding.get("source", "")),
     )
+
+
+def _channels(image: xr.DataArray) -> dict[str, Any]:
+    if "c" not in image.coords:
+        return {}
+    c = image.coords["c"]
+    numbers = np.atleast_1d(c.values)
+    if numbers.dtype.kind not in "iu":
+        return dict(c.attrs)
+    return metadata.pick_channels(dict(c.attrs), as_range(numbers.tolist()))
 
 
 def _expand(image: xr.DataArray, dims: list[str]) -> xr.DataArray:

@@ -15,6 +15,7 @@ from ..geometry import Grid, Poses
 from ..geometry import affine as aff
 from ..geometry import attrs as keys
 from ..geometry.frames import check_space, rows_to_space
+from ..metadata import check_property
 from ..volume import DIMS, TimeAxis, Volume
 from .build import assemble, grid_of, spatial_coordinates
 from .views import ComputedArray
@@ -97,6 +98,8 @@ def from_array(
     full = tuple(d for d in DIMS if d in names or d in ("z", "y", "x"))
     sizes = dict(zip(full, array.shape, strict=True))
     matrices = _matrices(affine, spacing, origin, direction, check_space(space))
+    for name in properties or {}:
+        check_property(str(name))
     world = "unknown" if space == "unknown" else "RAS"
     first = aff.fill_singleton_axes(matrices[0], (sizes["x"], sizes["y"], sizes["z"]))
     rows = tuple(map(tuple, first.tolist()))
@@ -127,9 +130,30 @@ def _matrices(
         given = np.asarray(affine, dtype=np.float64)
         each = [aff.as_affine(m) for m in (given if given.ndim == 3 else given[None])]
     else:
-        each = [aff.compose(spacing or (1, 1, 1), np.eye(3) if direction is None else direction, origin or (0, 0, 0))]
+        each = [
+            aff.compose(
+                _three("spacing", (1, 1, 1) if spacing is None else spacing, positive=True),
+                _unit_columns(np.eye(3) if direction is None else direction),
+                _three("origin", (0, 0, 0) if origin is None else origin),
+            )
+        ]
     target = "unknown" if space == "unknown" else "RAS"
     return [rows_to_space(m, space, target) for m in each]
+
+
+def _three(name: str, values: Sequence[float], positive: bool = False) -> Any:
+    out = np.asarray(values, dtype=np.float64)
+    if out.shape != (3,) or not np.all(np.isfinite(out)) or (positive and np.any(out <= 0)):
+        kind = "positive numbers" if positive else "numbers"
+        raise GeometryError(f"{name} is three {kind}, along x, y, z; found {values!r}")
+    return out
+
+
+def _unit_columns(direction: ArrayLike) -> Any:
+    out = np.asarray(direction, dtype=np.float64)
+    if out.shape != (3, 3) or not np.allclose(np.linalg.norm(out, axis=0), 1, atol=1e-4):
+        raise GeometryError(f"direction is a 3x3 matrix whose columns have length 1, found\n{out}")
+    return out / np.linalg.norm(out, axis=0)
 
 
 def _times(count: int | None, t: Sequence[float] | None) -> TimeAxis | None:
@@ -176,18 +200,26 @@ def assign_geometry(
     if affine is not None:
         matrix = _matrices(affine, spacing, origin, direction, "RAS")[0]
     else:
-        matrix = aff.compose(
-            spacing if spacing is not None else old.spacing if old else (1, 1, 1),
-            direction if direction is not None else old.direction if old else np.eye(3),
-            origin if origin is not None else old.origin if old else (0, 0, 0),
-        )
+        matrix = _matrices(
+            None,
+            spacing if spacing is not None or old is None else old.spacing,
+            origin if origin is not None or old is None else old.origin,
+            direction if direction is not None or old is None else old.direction,
+            "RAS",
+        )[0]
     given = check_space(space or (old.space if old else "unknown"))
     world = "unknown" if given == "unknown" else "RAS"
     shape = tuple(image.sizes.get(d, 1) for d in ("x", "y", "z"))
-    if old is not None and affine is None and spacing is None and origin is None and direction is None:
+    only_names = affine is None and spacing is None and origin is None and direction is None
+    if old is not None and only_names:
         # only names are declared: numbers stay bit for bit
         matrix = old.matrix
-        given = world if space is None or old.space != "unknown" else given
+        if space is not None and old.space != "unknown" and given not in (old.space, "unknown"):
+            raise GeometryError(
+                f"the image's world is known to be {old.space}; give affine= together with space={space!r} to move it"
+            )
+    elif image.attrs.get(keys.POSES) is not None:
+        raise GeometryError("the geometry of this image changes with time; make a new one with chunkimg.from_array")
     matrix = rows_to_space(aff.fill_singleton_axes(matrix, shape), given, world)
     grid = Grid((shape[0], shape[1], shape[2]), tuple(map(tuple, matrix.tolist())), world, units or _units(old))
     return _on_grid(image, grid)
@@ -203,7 +235,7 @@ def _on_grid(image: xr.DataArray, grid: Grid) -> xr.DataArray:
     if missing:
         raise GeometryError(f"the image has no dim {', '.join(missing)}")
     out = image.drop_vars([d for d in ("x", "y", "z") if d in image.coords]).assign_coords(spatial_coordinates(grid))
-    attrs = {k: v for k, v in image.attrs.items() if k not in keys.GEOMETRY_KEYS}
+    attrs = {k: v for k, v in image.attrs.items() if k not in keys.GEOMETRY_KEYS - {keys.POSES}}
     out.attrs = {**keys.encode(grid)[1], **attrs}
     out.encoding = dict(image.encoding)
     return out
@@ -211,6 +243,8 @@ def _on_grid(image: xr.DataArray, grid: Grid) -> xr.DataArray:
 
 def snap_to(image: xr.DataArray, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
     """Put an image on exactly the grid of another that is meant to be the same; see `ImageAccessor.snap_to`."""
+    if keys.POSES in image.attrs or keys.POSES in other.attrs:
+        raise GeometryError("the geometry of one of the images changes with time; snap its frames one by one")
     grid = grid_of(other)
     grid.require_same_as(grid_of(image), tol)
     return _on_grid(image, grid)

@@ -20,8 +20,8 @@ __all__ = ["TOLERANCE", "GridIndex"]
 TOLERANCE = 1e-3
 
 _WAY_OUT = (
-    "Bring one image onto the other's grid first (resample_to, crop_like), or, where they are meant to be the same, "
-    "snap_to; img.img.require_same_grid(other) lists all differences"
+    "Crop or resample one image to the other's grid first; where they are meant to be the same, use img.img.snap_to "
+    "(or assign_geometry, if a header is wrong); img.img.require_same_grid(other) lists all differences"
 )
 
 
@@ -208,4 +208,4 @@ def _compatible(a: str, b: str) -> bool:
 
 
 def _show(direction: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{v:.4g}" for v in direction) + ")"
+    return "(" + ", ".join(f"{v:.7g}" for v in direction) + ")"

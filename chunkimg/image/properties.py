@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..errors import GeometryError
 from ..geometry import attrs as keys
+from ..metadata import check_property, properties_of
 from .build import grid_of, poses_of
 
 __all__ = ["Properties"]
@@ -32,34 +33,25 @@ class Properties(MutableMapping[str, Any]):
         values = {**keys.encode(grid)[1], keys.UNITS: grid.units}
         return values[key]
 
-    def _refuse(self, key: str) -> None:
-        if key in keys.GEOMETRY_KEYS or key == keys.UNITS:
-            raise GeometryError(
-                f"the property {key!r} is computed from the image's coordinates and cannot be set; "
-                "img.img.assign_geometry(...) returns an image at another place"
-            )
-        if key in keys.INTERNAL_KEYS:
-            raise KeyError(f"{key!r} belongs to the file format and cannot be set as a property")
-
     def __getitem__(self, key: str) -> Any:
         if key in keys.GEOMETRY_KEYS or key == keys.UNITS:
             return self._geometry(key)
-        if key in keys.INTERNAL_KEYS:
+        if key in keys.INTERNAL_KEYS or key in keys.CF_KEYS:
             raise KeyError(key)
         return self._image.attrs[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         if not isinstance(key, str):
             raise TypeError(f"names of properties are strings, found {key!r}")
-        self._refuse(key)
+        check_property(key)
         self._image.attrs[key] = value
 
     def __delitem__(self, key: str) -> None:
-        self._refuse(key)
+        check_property(key)
         del self._image.attrs[key]
 
     def _keys(self) -> list[str]:
-        own = [str(k) for k in self._image.attrs if k not in keys.GEOMETRY_KEYS | keys.INTERNAL_KEYS]
+        own = list(properties_of(self._image.attrs))
         try:
             grid_of(self._image)
         except GeometryError:

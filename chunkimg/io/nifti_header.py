@@ -34,6 +34,8 @@ __all__ = [
     "get_property",
     "parse",
     "pixel_type",
+    "qform_of",
+    "repaired",
     "scaling_of",
     "time_of",
     "times_of",
@@ -236,6 +238,25 @@ def affine_of(facts: HeaderFacts) -> tuple[NDArray[np.float64], str]:
             affine = np.full((4, 4), np.nan)
     named = facts.kind != "analyze" and (int(fields["sform_code"]) != 0 or int(fields["qform_code"]) != 0)
     return affine, "RAS" if named else "unknown"
+
+
+def repaired(fields: Any) -> Any:
+    """A copy of header fields, repaired as nibabel does on loading: signs of pixdim, qfac, codes."""
+    out = fields.copy()
+    out.check_fix(logger=_log, error_level=100)
+    return out
+
+
+def qform_of(fields: Any) -> NDArray[np.float64] | None:
+    """The qform as an affine, or None where its quaternion is no rotation."""
+    from nibabel.spatialimages import HeaderDataError
+
+    with np.errstate(all="ignore"):
+        try:
+            out = np.asarray(repaired(fields).get_qform(), dtype=np.float64)
+        except (HeaderDataError, ValueError):
+            return None
+    return out if aff.is_usable(out) else None
 
 
 def grid_of(facts: HeaderFacts, path: str) -> Grid | None:

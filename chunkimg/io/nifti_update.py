@@ -54,44 +54,62 @@ def _set(fields: Any, name: str, value: float, index: int | None = None) -> None
 
 
 def update_geometry(fields: Any, template: nh.HeaderFacts | None, grid: Grid, dest: str) -> None:
-    """sform, qform and pixdim[1..3] from a grid."""
+    """sform, qform and pixdim[1..3] from a grid.
+
+    Where the image moved by whole or half voxels (crop, flip, stride, coarsening, permuted axes), both transforms of a
+    template move alike, also where they differ; any other move puts both where the image is.
+    """
     if grid.space != "unknown":
         grid = grid.to_space("RAS")
     wanted = grid.matrix
-    if template is not None:
-        before, space = nh.affine_of(template)
-        before = aff.fill_singleton_axes(before, (*template.shape[:3], 1, 1, 1)[:3])
-        if aff.is_usable(before) and (space == grid.space or grid.space == "unknown"):
-            _follow(fields, before, wanted, grid, dest)
-            _check_precision(fields, wanted, grid, dest)
-            return
-    _write_new(fields, wanted, grid, dest)
-    _check_precision(fields, wanted, grid, dest)
+    codes = int(fields["sform_code"]), int(fields["qform_code"])
+    before = None if template is None else _usable_affine(template, grid)
+    if before is None or template is None or codes == (0, 0):
+        if template is not None and codes == (0, 0) and nh.affine_of(template)[1] != "unknown":
+            raise GeometryError(
+                f"{dest}: with sform_code and qform_code 0 the header could not say where the image lies; "
+                "set one of these properties, or assign_geometry(space='unknown')"
+            )
+        if before is None or not np.array_equal(before, wanted):
+            _write_new(fields, wanted, grid, dest)
+    elif codes != (int(template.fields["sform_code"]), int(template.fields["qform_code"])) and 0 in (
+        int(template.fields["sform_code"]),
+        int(template.fields["qform_code"]),
+    ):
+        # a transform was declared or withdrawn by its code: what is left must hold the position
+        _write_declared(fields, wanted, dest)
+    else:
+        _follow(fields, before, wanted)
+    _check_position(fields, wanted, grid, dest)
 
 
-def _follow(fields: Any, before: Array, wanted: Array, grid: Grid, dest: str) -> None:
+def _usable_affine(template: nh.HeaderFacts, grid: Grid) -> Array | None:
+    """The template's affine, if it is one and lies in the same space as the grid."""
+    before, space = nh.affine_of(template)
+    before = aff.fill_singleton_axes(before, (*template.shape[:3], 1, 1, 1)[:3])
+    return before if aff.is_usable(before) and (space == grid.space or grid.space == "unknown") else None
+
+
+def _follow(fields: Any, before: Array, wanted: Array) -> None:
     """Move both transforms of a template as the image moved."""
     steps = snapped_steps(before, wanted)
-    stepped = np.array_equal(steps * 2, np.round(steps * 2)) and np.count_nonzero(steps[:3, :3]) == 3
     if np.array_equal(before, wanted) or np.array_equal(steps, np.eye(4)):
         return
-    if not int(fields["sform_code"]) and not int(fields["qform_code"]):
-        _write_new(fields, wanted, grid, dest)
-        return
+    stepped = np.array_equal(steps * 2, np.round(steps * 2)) and np.count_nonzero(steps[:3, :3]) == 3
     if int(fields["sform_code"]):
         _set_rows(fields, wanted)
     if int(fields["qform_code"]):
         _move_qform(fields, wanted, steps if stepped else None)
-    scale = np.abs(np.diag(steps)[:3]) * fields["pixdim"][1:4] if stepped else aff.decompose(wanted)[0]
-    for k, s in enumerate(scale):
-        _set(fields, "pixdim", float(s), k + 1)
+    old = nh.repaired(fields)["pixdim"][1:4].astype(np.float64)
+    for k, s in enumerate(np.abs(steps[:3, :3]).T @ old if stepped else aff.decompose(wanted)[0]):
+        if s > 0 and (not stepped or steps[k, k] not in (1, -1)):
+            _set(fields, "pixdim", float(s), k + 1)
 
 
 def _move_qform(fields: Any, wanted: Array, steps: Array | None) -> None:
     """Move the qform by the same steps, or to the new position; give it up where it cannot hold a shear."""
-    with np.errstate(all="ignore"):
-        old = np.asarray(fields.get_qform(), dtype=np.float64)
-    target = old @ steps if steps is not None and aff.is_usable(old) else wanted
+    old = nh.qform_of(fields)
+    target = old @ steps if steps is not None and old is not None else wanted
     if _set_quaternion(fields, target):
         return
     if not int(fields["sform_code"]):
@@ -100,12 +118,24 @@ def _move_qform(fields: Any, wanted: Array, steps: Array | None) -> None:
     _drop_qform(fields)
 
 
+def _write_declared(fields: Any, wanted: Array, dest: str) -> None:
+    """Put the position in every transform whose code is set."""
+    for k, s in enumerate(aff.decompose(wanted)[0]):
+        _set(fields, "pixdim", float(s), k + 1)
+    if int(fields["sform_code"]):
+        _set_rows(fields, wanted)
+    if int(fields["qform_code"]) and not _set_quaternion(fields, wanted):
+        raise GeometryError(
+            f"{dest}: qform_code is set, but a qform cannot hold the shear of this image; use the sform"
+        )
+
+
 def _write_new(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
     """Both transforms of an image whose source was no NIfTI, or said nothing of its position."""
     for k, s in enumerate(grid.spacing):
         _set(fields, "pixdim", s, k + 1)
     if grid.space == "unknown":
-        base = fields.copy()
+        base = nh.repaired(fields)
         base["sform_code"] = base["qform_code"] = 0
         if np.allclose(base.get_best_affine(), wanted, rtol=1e-6, atol=1e-6 * min(grid.spacing)):
             # what readers assume without a transform is right: say no more than is known
@@ -136,18 +166,15 @@ def _set_quaternion(fields: Any, target: Array) -> bool:
     """Set quaternion, offset and pixdim[0]; False if the target is sheared, which they cannot hold."""
     from nibabel.spatialimages import HeaderDataError
 
-    fresh = fields.copy()
+    fresh = nh.repaired(fields)
     try:
         fresh.set_qform(target, int(fields["qform_code"]) or _SCANNER, strip_shears=False)
     except HeaderDataError:
         return False
-    with np.errstate(all="ignore"):
-        old = np.asarray(fields.get_qform(), dtype=np.float64)
-    spacing = aff.decompose(target)[0]
+    old = nh.qform_of(fields)
+    direction = aff.decompose(target)[1]
     # the rotation is kept as it stands in the file unless it turned: a crop moves the offset alone
-    with np.errstate(all="ignore"):
-        turned = not np.allclose(aff.decompose(old)[1], target[:3, :3] / spacing, atol=1e-5)
-    if turned:
+    if old is None or not np.allclose(aff.decompose(old)[1], direction, atol=1e-5):
         for name in ("quatern_b", "quatern_c", "quatern_d"):
             _set(fields, name, float(fresh[name]))
         _set(fields, "pixdim", float(fresh["pixdim"][0]), 0)
@@ -161,15 +188,16 @@ def _drop_qform(fields: Any) -> None:
         _set(fields, name, 0)
 
 
-def _check_precision(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
-    written = np.asarray(fields.get_best_affine(), dtype=np.float64)
+def _check_position(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
+    """Read the header as it will be read, and compare."""
+    written = np.asarray(nh.repaired(fields).get_best_affine(), dtype=np.float64)
     written = aff.fill_singleton_axes(written, grid.shape)
     corners = aff.corner_indices(grid.shape, 0.5)
     apart = (aff.apply(written, corners) - aff.apply(wanted, corners)) @ aff.inverse(wanted)[:3, :3].T
     worst = float(np.abs(apart).max())
     if not worst <= 0.5:
         raise GeometryError(
-            f"{dest}: the header cannot hold this position: voxels would be displaced by {worst:.3g} voxels in float32;"
+            f"{dest}: the header cannot hold this position in float32: voxels would be displaced by {worst:.3g} voxels;"
             " write NIfTI-2 (version=2) or OME-Zarr"
         )
     if worst > 1e-3:
@@ -206,7 +234,7 @@ def update_times(fields: Any, template: nh.HeaderFacts | None, times: TimeAxis |
     before = nh.times_of(template) if template is not None else None
     if before is not None and _same_times(before, times):
         return
-    if times.step is None and times.units == "unknown" and (before is None or before.step is None):
+    if times.step is None and times.units == "unknown":
         # frame numbers, no times
         return
     step = times.regular_step()
@@ -284,10 +312,11 @@ def update_properties(fields: Any, template: nh.HeaderFacts | None, properties: 
     if properties.get(LABEL) and not properties.get("intent_code"):
         properties = {**properties, "intent_code": LABEL_INTENT}
     for name, unset in nh.PROPERTIES.items():
-        value = properties.get(name, unset)
+        value = _number(properties.get(name, unset), unset)
         if name in ("sform_code", "qform_code") and name not in properties:
             continue
-        if template is not None and nh.get_property(template.fields, name) == value:
+        old = None if template is None else nh.get_property(template.fields, name)
+        if old == value or (old != old and value != value):
             continue
         if isinstance(unset, str):
             room = fields[name].dtype.itemsize
@@ -307,3 +336,10 @@ def update_properties(fields: Any, template: nh.HeaderFacts | None, properties: 
                 raise FormatError(f"{dest}: the property {name} = {value!r} does not fit its NIfTI field") from None
         else:
             raise FormatError(f"{dest}: the property {name} is a number in NIfTI, found {value!r}")
+
+
+def _number(value: Any, unset: Any) -> Any:
+    """A number that went through strict JSON as text is one again."""
+    if isinstance(value, str) and not isinstance(unset, str):
+        return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
+    return value

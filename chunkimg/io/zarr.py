@@ -23,9 +23,6 @@ from .zarr_write import ROOT_KEY, write
 
 __all__ = ["ZarrFormat", "level_count"]
 
-#: attributes of stored arrays that belong to the CF conventions, not to the image
-_ENCODING = ("scale_factor", "add_offset", "coordinates")
-
 
 class ZarrFormat:
     """Zarr stores: folders, URLs, and `zarr.abc.store.Store` objects."""
@@ -116,18 +113,21 @@ def _volume(group: Any, level: int, source: Any) -> Volume:
     headers = metadata.headers_of(attrs)
     if NIFTI_HEADER in headers or "nifti" in group:
         headers.update(_nifti_header(group))
-    properties = metadata.properties_of(attrs)
+    time = _time(parent, dims)
+    grid, poses = _grid(spatial, attrs), None
+    if grid is not None:
+        grid, poses = metadata.posed(grid, attrs, times.values if times is not None else time)
     return Volume(
         data=ZarrArray(array),
         dims=dims,
-        grid=_grid(spatial, attrs),
+        grid=grid,
         times=times,
-        time=_time(parent, dims),
+        time=time,
         scaling=scaling,
-        properties={k: v for k, v in properties.items() if k not in _ENCODING},
+        properties=metadata.properties_of(attrs),
         rank=metadata.rank_of(attrs),
         headers=headers,
-        poses=metadata.poses_at(attrs, None if times is None else times.values),
+        poses=poses,
         channels=dict(parent["c"].attrs) if "c" in dims and "c" in parent else {},
         source=str(source),
     )
