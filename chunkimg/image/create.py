@@ -153,7 +153,9 @@ def _unit_columns(direction: ArrayLike) -> Any:
     out = np.asarray(direction, dtype=np.float64)
     if out.shape != (3, 3) or not np.allclose(np.linalg.norm(out, axis=0), 1, atol=1e-4):
         raise GeometryError(f"direction is a 3x3 matrix whose columns have length 1, found\n{out}")
-    return out / np.linalg.norm(out, axis=0)
+    # a direction that is normal to rounding is kept bit for bit
+    length = np.linalg.norm(out, axis=0)
+    return out if np.allclose(length, 1, rtol=0, atol=1e-9) else out / length
 
 
 def _times(count: int | None, t: Sequence[float] | None) -> TimeAxis | None:

@@ -44,7 +44,7 @@ class ComputedArray(LazyArray):
         return ("chunkimg-computed", tokenize(self.data))
 
 
-class _Probe(LazyArray):
+class _Index(LazyArray):
     """Reads as the index along one axis: what a graph does to it tells where its voxels come from."""
 
     def __init__(self, shape: tuple[int, ...], axis: int) -> None:
@@ -56,7 +56,26 @@ class _Probe(LazyArray):
         return np.broadcast_to(line, [len(r) for r in region])
 
     def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-probe", self.shape, self.axis)
+        return ("chunkimg-index", self.shape, self.axis)
+
+
+class _Noise(LazyArray):
+    """Reads as noise, the same for every reader: what is more than a move of voxels shows on it."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.int16)
+
+    def _read(self, region: Region) -> Block:
+        out = np.zeros([len(r) for r in region], np.int16)
+        for axis, r in enumerate(region):
+            # Knuth's multiplicative hash of the index, another one for each axis
+            line = (np.asarray(r, dtype=np.uint64) + np.uint64(977 * axis + 1)) * np.uint64(2654435761 + 2 * axis)
+            line = ((line >> np.uint64(13)) & np.uint64(0xFFFF)).astype(np.uint16).view(np.int16)
+            out ^= line.reshape([-1 if k == axis else 1 for k in range(self.ndim)])
+        return out
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-noise", self.shape)
 
 
 def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | None:
@@ -77,35 +96,64 @@ def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | No
         return leaf, lambda array: array
     if 0 in data.shape:
         return None
-    picks, axes = _trace(data, graph, originals[0], leaf)
-    if any(axis is None and n > 1 for axis, n in zip(axes, data.shape, strict=True)):
-        # one index repeated: which axis it is of cannot be told
+    traced = _trace(data, graph, originals[0], leaf)
+    if traced is None:
         return None
+    picks, axes = traced
     return leaf, lambda array: ViewArray(array, picks, axes)
 
 
-def _trace(data: da.Array, graph: dict[Any, Any], original: str, leaf: LazyArray) -> tuple[list[Any], list[int | None]]:
+def _trace(
+    data: da.Array, graph: dict[Any, Any], original: str, leaf: LazyArray
+) -> tuple[list[Any], list[int | None]] | None:
     """Follow each axis of the leaf through the graph: which axis of `data` shows it, and which of its indices.
 
-    Moves act on each axis by itself, so lines along the axes tell all.
+    Moves act on each axis by itself, so lines along the axes tell all. That nothing but moves is at work is verified
+    on noise, at both ends: the names of Dask's layers, which users can give to layers of their own, prove nothing.
     """
-    lines = [tuple(slice(None) if k == j else 0 for k in range(data.ndim)) for j in range(data.ndim)]
+    lines = [_line(data.ndim, j, at) for j in range(data.ndim) for at in (0, -1)]
+    try:
+        followed = [_moved(data, graph, original, _Index(leaf.shape, axis), lines) for axis in range(leaf.ndim)]
+        noise = _Noise(leaf.shape)
+        noisy = _moved(data, graph, original, noise, lines)
+    except Exception:
+        # whatever this graph is, it is more than moves: then it is computed, with its own errors where it has any
+        return None
     picks: list[Any] = []
     axes: list[int | None] = [None] * data.ndim
-    for axis in range(leaf.ndim):
-        probe = _Probe(leaf.shape, axis)
-        moved = da.Array({**graph, original: probe}, data.name, data.chunks, dtype=probe.dtype)
-        # the keys are those of the real image: never let a shared scheduler see them
-        traced = compute(*(moved[line] for line in lines), scheduler="synchronous")
-        varying = [j for j, line in enumerate(traced) if len(line) > 1 and np.any(line != line[0])]
+    for axis, traced in enumerate(followed):
+        varying = [j for j in range(data.ndim) if np.any(traced[2 * j] != traced[2 * j][:1])]
+        indices = traced[2 * varying[0]] if varying else _fixed(data, graph, original, leaf, axis)
+        if len(varying) > 1 or np.any(indices < 0) or np.any(indices >= leaf.shape[axis]):
+            return None
         if varying:
             axes[varying[0]] = axis
-            picks.append(as_range(traced[varying[0]].tolist()))
-        else:
-            first = int(traced[0][0]) if traced else int(moved.compute(scheduler="synchronous"))
-            picks.append(range(first, first + 1))
+        picks.append(as_range(indices.tolist()))
     _assign_singletons(data.shape, leaf.ndim, axes)
-    return picks, axes
+    if any(axis is None and n > 1 for axis, n in zip(axes, data.shape, strict=True)):
+        # one index repeated: which axis it is of cannot be told
+        return None
+    view = ViewArray(noise, picks, axes)
+    same = all(np.array_equal(view[line], found) for line, found in zip(lines, noisy, strict=True))
+    return (picks, axes) if same else None
+
+
+def _line(ndim: int, along: int, at: int) -> tuple[Any, ...]:
+    return tuple(slice(None) if k == along else at for k in range(ndim))
+
+
+def _moved(
+    data: da.Array, graph: dict[Any, Any], original: str, probe: LazyArray, lines: list[tuple[Any, ...]]
+) -> list[Block]:
+    """What the graph makes of another array in the place of its leaf, on some lines."""
+    moved = da.Array({**graph, original: probe}, data.name, data.chunks, dtype=probe.dtype)
+    # the keys are those of the real image: never let a shared scheduler see them
+    return list(compute(*(moved[line] for line in lines), scheduler="synchronous"))
+
+
+def _fixed(data: da.Array, graph: dict[Any, Any], original: str, leaf: LazyArray, axis: int) -> Block:
+    """The one index of an axis that is shown everywhere."""
+    return np.atleast_1d(_moved(data, graph, original, _Index(leaf.shape, axis), [(0,) * data.ndim])[0])
 
 
 def _assign_singletons(shape: tuple[int, ...], ndim: int, axes: list[int | None]) -> None:
