@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ __all__ = [
     "headers_of",
     "is_label",
     "join",
-    "pick_channels",
     "posed",
     "properties_of",
     "rank_of",
@@ -110,17 +109,6 @@ def posed(grid: Grid, attrs: Mapping[Any, Any], times: Any) -> tuple[Grid, Poses
     poses = poses.subset(times)
     fixed = poses.fixed(grid)
     return (grid, poses) if fixed is None else (fixed, None)
-
-
-def pick_channels(channels: Mapping[str, Any], picked: Sequence[int]) -> dict[str, Any]:
-    """Attributes of c after some channels were picked: step and offset of a spectral axis follow."""
-    out = dict(channels)
-    step, offset = out.get("step"), out.get("offset")
-    if not isinstance(step, (int, float)) or not isinstance(offset, (int, float)):
-        return out
-    if not isinstance(picked, range):
-        return {k: v for k, v in out.items() if k not in ("step", "offset")}
-    return {**out, "offset": offset + step * picked.start, "step": step * picked.step}
 
 
 def is_label(properties: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from .errors import GeometryError
 from .geometry import Grid, Poses
 from .lazy import LazyArray, ScaledArray, Scaling, ViewArray
 
-__all__ = ["DIMS", "TimeAxis", "Volume"]
+__all__ = ["DIMS", "TimeAxis", "Volume", "pick_channels"]
 
 #: every image has its dims in this order; z, y, x always, t and c where the source declares them
 DIMS = ("t", "c", "z", "y", "x")
@@ -144,10 +144,23 @@ class Volume:
             poses = poses.subset(times.values)
             fixed = poses.fixed(grid)
             grid, poses = (grid, poses) if fixed is None else (fixed, None)
+        channels = pick_channels(self.channels, ranges["c"]) if "c" in ranges else self.channels
         return replace(
             self,
+            channels=channels,
             data=ViewArray(self.data, list(ranges.values())),
             grid=grid,
             times=times,
             poses=poses,
         )
+
+
+def pick_channels(channels: Mapping[str, Any], picked: Sequence[int]) -> dict[str, Any]:
+    """Attributes of c after some channels were picked: step and offset of a spectral axis follow."""
+    out = dict(channels)
+    step, offset = out.get("step"), out.get("offset")
+    if not isinstance(step, (int, float)) or not isinstance(offset, (int, float)):
+        return out
+    if not isinstance(picked, range):
+        return {k: v for k, v in out.items() if k not in ("step", "offset")}
+    return {**out, "offset": offset + step * picked.start, "step": step * picked.step}

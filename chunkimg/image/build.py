@@ -18,7 +18,7 @@ from ..geometry import Grid, Poses
 from ..geometry import attrs as keys
 from ..geometry.grid import AXES
 from ..lazy import LazyArray, ScaledArray, Scaling, as_range
-from ..volume import DIMS, TimeAxis, Volume
+from ..volume import DIMS, TimeAxis, Volume, pick_channels
 from .index import GridIndex
 from .views import OPENED, ComputedArray, viewed
 
@@ -67,9 +67,14 @@ def assemble(volume: Volume, data: Any) -> xr.DataArray:
 
 
 def _dask_chunks(volume: Volume, values: LazyArray, chunks: Any) -> Any:
-    if chunks != "auto":
-        if isinstance(chunks, Mapping):
-            return tuple(chunks.get(d, n) for d, n in volume.sizes.items())
+    if chunks is None:
+        raise GeometryError("images are Dask-backed: chunks is 'auto', a number, a tuple or a dict by dim, not None")
+    if isinstance(chunks, Mapping):
+        foreign = sorted(set(chunks) - set(volume.dims))
+        if foreign:
+            raise GeometryError(f"chunks names {', '.join(foreign)}; the image has dims {', '.join(volume.dims)}")
+        return tuple(chunks.get(d, n) for d, n in volume.sizes.items())
+    if not isinstance(chunks, str) or chunks != "auto":
         return chunks
     order = values.file_order
     return block_shape(
@@ -234,7 +239,7 @@ def _channels(image: xr.DataArray) -> dict[str, Any]:
     numbers = np.atleast_1d(c.values)
     if numbers.dtype.kind not in "iu":
         return dict(c.attrs)
-    return metadata.pick_channels(dict(c.attrs), as_range(numbers.tolist()))
+    return pick_channels(dict(c.attrs), as_range(numbers.tolist()))
 
 
 def _expand(image: xr.DataArray, dims: list[str]) -> xr.DataArray:

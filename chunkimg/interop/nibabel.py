@@ -14,12 +14,12 @@ from ..errors import GeometryError
 from ..geometry import Grid
 from ..geometry import affine as aff
 from ..geometry.attrs import NIFTI_HEADER
-from ..geometry.frames import canonical_unit
 from ..image.build import to_dataarray, to_volume
 from ..io import nifti_header as nh
+from ..io.nifti import layout_of, other_axes
 from ..io.nifti_write import build_header
 from ..lazy import Block, LazyArray, Region, ViewArray, full_region
-from ..volume import DIMS, TimeAxis, Volume
+from ..volume import Volume
 
 __all__ = ["from_nibabel", "to_nibabel"]
 
@@ -83,19 +83,26 @@ def to_nibabel(image: xr.DataArray) -> Any:
 
 
 class _DataObject(LazyArray):
-    """A nibabel ``dataobj`` as a lazy array."""
+    """A nibabel ``dataobj`` as a lazy array, axes as in nibabel; RGB voxels have a last axis of samples."""
 
     def __init__(self, dataobj: Any) -> None:
         self.dataobj = dataobj
-        self.shape = tuple(dataobj.shape)
+        stored = np.dtype(dataobj.dtype)
+        self.samples = len(stored.names) if stored.names else 0
+        self.shape = (*dataobj.shape, self.samples) if self.samples else tuple(dataobj.shape)
         scaled = (getattr(dataobj, "slope", 1.0), getattr(dataobj, "inter", 0.0)) != (1.0, 0.0)
-        self.dtype = np.dtype(np.float64) if scaled else np.dtype(dataobj.dtype).newbyteorder("=")
-        self.file_order = tuple(reversed(range(len(self.shape))))
+        self.dtype = np.dtype("u1") if self.samples else np.dtype("f8") if scaled else stored.newbyteorder("=")
+        places = tuple(reversed(range(len(dataobj.shape))))
+        self.file_order = (*places, len(places)) if self.samples else places
         self.token = uuid.uuid4().hex
 
     def _read(self, region: Region) -> Block:
-        block = self.dataobj[tuple(slice(r.start, r.stop, r.step) for r in region)]
-        return np.asarray(block, dtype=self.dtype)
+        voxels = region[:-1] if self.samples else region
+        block = self.dataobj[tuple(slice(r.start, r.stop, r.step) for r in voxels)]
+        if not self.samples:
+            return np.asarray(block, dtype=self.dtype)
+        samples = np.ascontiguousarray(block)[..., None].view("u1")
+        return samples[..., region[-1].start : region[-1].stop : region[-1].step]
 
     def __dask_tokenize__(self) -> Any:
         from dask.base import tokenize
@@ -107,70 +114,87 @@ class _DataObject(LazyArray):
 
 
 def from_nibabel(image: Any, *, chunks: Any = "auto") -> xr.DataArray:
-    """An image of a nibabel `SpatialImage` of 2 to 5 axes; what nibabel reads on demand stays lazy.
+    """An image of a nibabel `SpatialImage`; what nibabel reads on demand stays lazy.
+
+    Axes are read as in a file: x, y, z, t (channels where the header says Hz, ppm or rad/s), channels.
 
     Parameters
     ----------
     image : nibabel.spatialimages.SpatialImage
-        Axes x, y, z(, t(, c)).
+        Any image with an affine.
     chunks : "auto", int, tuple or dict
         Dask blocks.
 
     Raises
     ------
     GeometryError
-        If the image has no affine, or more than five axes.
+        If the image has no affine.
+    FormatError
+        If it has axes beyond the fifth, or two channel axes.
     """
     if image.affine is None:
         raise GeometryError("the nibabel image has no affine, so nothing says where its voxels are")
-    if not 1 <= len(image.shape) <= 5:
-        raise GeometryError(f"the nibabel image has {len(image.shape)} axes {image.shape}; at most five are expected")
+    name = str(image.get_filename() or "nibabel image")
     facts, headers = _nifti_facts(image)
-    names = _ORDER[: len(image.shape)]
-    dims = tuple(d for d in DIMS if d in names or d in ("z", "y", "x"))
     source = _DataObject(image.dataobj)
-    picks = [range(n) for n in source.shape]
-    data = ViewArray(source, picks, [names.index(d) if d in names else None for d in dims])
-    sizes = dict(zip(dims, data.shape, strict=True))
-    shape = (sizes["x"], sizes["y"], sizes["z"])
-    matrix = aff.fill_singleton_axes(np.asarray(image.affine, dtype=np.float64), shape)
-    named = facts is None or int(facts.fields["sform_code"]) or int(facts.fields["qform_code"])
-    units = nh.units_of(facts)[0] if facts is not None else canonical_unit("mm")
-    times = None
-    if "t" in sizes:
-        same = facts is not None and len(facts.shape) > 3 and facts.shape[3] == sizes["t"]
-        frames = TimeAxis(tuple(float(k) for k in range(sizes["t"])), "unknown", None)
-        times = nh.times_of(facts) if same and facts is not None else frames
-    properties = {}
-    if facts is not None:
-        found = {k: nh.get_property(facts.fields, k) for k in nh.PROPERTIES}
-        properties = {k: v for k, v in found.items() if v != nh.PROPERTIES[k]}
+    layout, dims = layout_of(facts, name)
+    # layout_of lists file axes from slow to fast, nibabel from fast to slow, with the samples of RGB voxels last
+    there = [len(layout.shape) - 1 - a for a in layout.axes]
+    if source.samples:
+        there = [len(image.shape) if a == 0 else a - 1 for a in there]
+    axes = [a if a < source.ndim else None for a in there]
+    data = ViewArray(source, [range(n) for n in source.shape], axes)
+    times, channels = other_axes(facts, dims)
+    nx, ny, nz = (*image.shape[:3], 1, 1, 1)[:3]
+    matrix = aff.fill_singleton_axes(np.asarray(image.affine, dtype=np.float64), (nx, ny, nz))
+    space, units = _space(image, facts)
+    found = {k: nh.get_property(facts.fields, k) for k in nh.PROPERTIES} if headers else {}
     volume = Volume(
         data=data,
         dims=dims,
-        grid=Grid(shape, tuple(map(tuple, matrix.tolist())), "RAS" if named else "unknown", units),
+        grid=Grid((nx, ny, nz), tuple(map(tuple, matrix.tolist())), space, units),
         times=times,
-        properties=properties,
+        time=nh.time_of(facts) if headers else None,
+        properties={k: v for k, v in found.items() if v != nh.PROPERTIES[k]},
         rank=len(image.shape),
         headers=headers,
+        channels=channels,
         source=str(image.get_filename() or ""),
     )
     return to_dataarray(volume, chunks=chunks)
 
 
-def _nifti_facts(image: Any) -> tuple[nh.HeaderFacts | None, dict[str, bytes]]:
-    """The header of a NIfTI image, brought up to date with its affine and shape."""
+def _space(image: Any, facts: nh.HeaderFacts) -> tuple[str, str]:
+    """Space and unit of length: of the header for NIfTI, none for Analyze, RAS+ mm (nibabel's world) for the others."""
+    from nibabel.analyze import AnalyzeImage
     from nibabel.nifti1 import Nifti1Pair
 
-    if not isinstance(image, Nifti1Pair):
-        return None, {}
-    header = image.header.copy()
+    if isinstance(image, Nifti1Pair):
+        fields = image.header
+        coded = int(fields["sform_code"]) or int(fields["qform_code"])
+        # with an affine of its own, set in memory, nibabel too takes the world for RAS+ when it saves
+        moved = not np.allclose(image.affine, fields.get_best_affine())
+        return "RAS" if coded or moved else "unknown", nh.units_of(facts)[0]
+    return ("unknown", "unknown") if isinstance(image, AnalyzeImage) else ("RAS", "mm")
+
+
+def _nifti_facts(image: Any) -> tuple[nh.HeaderFacts, dict[str, bytes]]:
+    """The NIfTI header of an image with its shape and type, and its bytes where the image is NIfTI."""
+    from nibabel.nifti1 import Nifti1Header, Nifti1Pair
+    from nibabel.nifti2 import Nifti2Header
+
+    if isinstance(image, Nifti1Pair):
+        header = image.header.copy()
+    else:
+        header = Nifti2Header() if max(image.shape) > 32767 else Nifti1Header()
+        header["pixdim"][4:] = 0
     header.set_data_shape(image.shape)
+    stored = np.dtype(image.dataobj.dtype)
+    scaled = (getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)) != (1.0, 0.0)
+    header.set_data_dtype(np.dtype("f8") if scaled else np.dtype("u1") if stored.kind == "b" else stored)
+    if hasattr(header, "set_slope_inter"):
+        header.set_slope_inter(1, 0)
     stream = io.BytesIO()
     header.write_to(stream)
     block = stream.getvalue()
-    try:
-        return nh.parse(block, "nibabel image"), {NIFTI_HEADER: block}
-    except ValueError:
-        # a voxel type that NIfTI cannot declare; the image itself is fine
-        return None, {}
+    return nh.parse(block, "nibabel image"), {NIFTI_HEADER: block} if isinstance(image, Nifti1Pair) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,19 @@ from ..geometry import Grid
 from ..geometry.attrs import strict_json
 from ..image.build import to_volume
 from ..image.create import from_array
+from ..io.nifti_header import PROPERTIES
 from ..lazy import full_region
 
 __all__ = ["from_sitk", "to_sitk"]
+
+
+#: cosine between axes that counts as shear; float32 headers of real scans reach 2e-5
+_SHEAR = 1e-3
+#: what SimpleITK repeats of a NIfTI header: it describes the file that was read, not the image
+_STRUCTURE = re.compile(
+    r"ITK_|nifti_type|dim\[|dim_info|pixdim|bitpix|datatype|vox_offset|scl_|xyzt_units|toffset|slice_|"
+    r"[qs]form_|qto_|sto_|qfac|quatern|qoffset|srow_"
+)
 
 
 def to_sitk(image: xr.DataArray) -> Any:
@@ -38,7 +49,7 @@ def to_sitk(image: xr.DataArray) -> Any:
     if grid.space != "unknown":
         grid = grid.to_space("LPS")
     direction = grid.direction
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-6):
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=_SHEAR):
         raise GeometryError(
             "the axes of this image are sheared, which ITK cannot hold; resample it to an orthogonal grid first"
         )
@@ -96,5 +107,24 @@ def from_sitk(image: Any, *, units: str = "mm") -> xr.DataArray:
         count, step, start = image.GetSize()[3], image.GetSpacing()[3], image.GetOrigin()[3]
         times = [start + k * step for k in range(count)]
     grid = Grid((*image.GetSize()[:space], 1, 1, 1)[:3], tuple(map(tuple, matrix.tolist())), "LPS", units)
-    properties = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return from_array(values, dims, affine=grid.affine, space="LPS", units=units, t=times, properties=properties)
+    return from_array(
+        values, dims, affine=grid.affine, space="LPS", units=units, t=times, properties=_properties(image)
+    )
+
+
+def _properties(image: Any) -> dict[str, Any]:
+    """Metadata of a SimpleITK image; ITK keeps all of it as text, numbers of NIfTI fields become numbers again."""
+    out: dict[str, Any] = {}
+    for key in image.GetMetaDataKeys():
+        if _STRUCTURE.match(key):
+            continue
+        value: Any = image.GetMetaData(key)
+        unset = PROPERTIES.get(key, "")
+        if not isinstance(unset, str):
+            try:
+                value = type(unset)(float(value))
+            except ValueError:
+                continue
+        if value != unset:
+            out[key] = value
+    return out

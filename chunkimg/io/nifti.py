@@ -17,7 +17,7 @@ from .format import Header, WriteOptions
 from .nifti_write import write
 from .source import FileSource
 
-__all__ = ["NiftiFormat", "layout_of"]
+__all__ = ["NiftiFormat", "layout_of", "other_axes"]
 
 #: more than this before the voxels is not read as a header
 _MAX_PREFIX = 64 << 20
@@ -72,7 +72,7 @@ def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
     layout, dims = layout_of(facts, header_file.path)
     data = file_array(data_file, layout)
     grid = nh.grid_of(facts, header_file.path)
-    times, channels = _other_axes(facts, dims)
+    times, channels = other_axes(facts, dims)
     properties = {k: nh.get_property(facts.fields, k) for k in nh.PROPERTIES if _is_set(facts, k)}
     volume = Volume(
         data=data,
@@ -135,7 +135,8 @@ def layout_of(facts: nh.HeaderFacts, path: str) -> tuple[Layout, tuple[str, ...]
     return Layout(facts.offset, facts.dtype, tuple(int(n) for n in sizes[::-1]), axes), dims
 
 
-def _other_axes(facts: nh.HeaderFacts, dims: tuple[str, ...]) -> tuple[TimeAxis | None, dict[str, Any]]:
+def other_axes(facts: nh.HeaderFacts, dims: tuple[str, ...]) -> tuple[TimeAxis | None, dict[str, Any]]:
+    """Times, and attributes of the channel axis."""
     times = nh.times_of(facts) if "t" in dims else None
     channels: dict[str, Any] = {}
     if "c" in dims and facts.channels:

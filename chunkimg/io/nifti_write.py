@@ -184,7 +184,7 @@ def _axes(volume: Volume, template: bytes | None) -> tuple[int, tuple[int, ...],
         shape: tuple[int, ...] = (*spatial, sizes.get("t", 1))
     elif kind == "spectral" and "t" not in sizes:
         names = ("t", "c", "z", "y", "x")
-        shape = (*spatial, count)
+        shape = (*spatial, count or 1)
     else:
         names = ("c", "t", "z", "y", "x")
         shape = (*spatial, sizes.get("t", 1), count or 1)

@@ -51,6 +51,9 @@ def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
             raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
     if options.downsample not in (None, *METHODS):
         raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
+    if volume.scaling is not None and volume.data.dtype.kind == "c":
+        # CF scaling is for real numbers: xarray would drop the imaginary part
+        volume = replace(volume, data=volume.values, scaling=None)
     with _destination(dest, options) as store:
         _StoreWriter(store, volume, options).run()
 
