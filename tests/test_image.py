@@ -214,3 +214,87 @@ def test_chunks_option(tmp_path):
     assert ci.open_image(tmp_path / "a.nii", chunks={"z": 10}).data.chunks[0] == (10, 10, 10)
     assert ci.open_image(tmp_path / "a.nii", chunks=25).data.chunks[2] == (25, 25)
     assert ci.open_image(tmp_path / "a.nii").data.npartitions == 1
+
+
+def moving(t=(0.0, 1.0, 2.0)):
+    steps = np.stack([np.eye(4)] * len(t))
+    steps[1, 0, 3] = 10
+    return ci.from_array(np.zeros((len(t), 4, 5, 6)), affine=steps, t=t), steps
+
+
+def test_a_single_frame_has_its_own_position(tmp_path):
+    image, steps = moving()
+    for frame in (image.isel(t=1), image.isel(t=[1]), image.sel(t=1.0), image.isel(t=1, x=slice(1, None))):
+        expected = steps[1] @ [frame.x.values[0], 0, 0, 1]
+        np.testing.assert_array_equal(frame.img.to_world((0, 0, 0)), expected[:3])
+        np.testing.assert_array_equal(frame.img.affine_at(1.0), frame.img.affine)
+        for name in ("a.nii", "a.ome.zarr"):
+            frame.img.save(tmp_path / name, overwrite=True)
+            np.testing.assert_array_equal(ci.open_image(tmp_path / name).img.to_world((0, 0, 0)), expected[:3])
+    assert image.isel(t=1).img.crop_world((10, 0, 0), (12, 3, 3)).sizes["x"] == 3
+    image.img.save(tmp_path / "all.ome.zarr")
+    ci.convert(tmp_path / "all.ome.zarr", tmp_path / "one.nii", t=slice(1, 2))
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "one.nii").img.origin, (10, 0, 0))
+
+
+def test_poses_are_never_dropped_silently(tmp_path):
+    image, steps = moving()
+    np.testing.assert_array_equal(image.img.assign_geometry(units="um").img.affine_at(1.0), steps[1])
+    with pytest.raises(ci.GeometryError, match="changes with time"):
+        image.img.assign_geometry(spacing=(1, 2, 3))
+    with pytest.raises(ci.GeometryError, match="changes with time"):
+        image.img.snap_to(image)
+    later = image.assign_coords(t=image.t + 10)
+    for name in ("a.nii", "a.ome.zarr"):
+        with pytest.raises(ci.GeometryError, match="no geometry is stored for t = 10"):
+            later.img.save(tmp_path / name)
+    with pytest.raises(ci.GeometryError, match="its coordinate t"):
+        _ = image.mean("t").img.affine
+
+
+@pytest.mark.parametrize("name", ["scale_factor", "add_offset", "_FillValue", "coordinates", "nifti_header"])
+def test_reserved_names_are_no_properties(name, tmp_path):
+    data = np.arange(60.0).reshape(3, 4, 5)
+    with pytest.raises(KeyError, match="reserved"):
+        ci.from_array(data, properties={name: 3})
+    image = ci.from_array(data)
+    with pytest.raises(KeyError, match="reserved"):
+        image.img.properties[name] = 3
+    if name != "nifti_header":
+        # put there behind our back, it still changes no voxel
+        image.assign_attrs({name: 3}).img.save(tmp_path / "a.ome.zarr")
+        np.testing.assert_array_equal(ci.open_image(tmp_path / "a.ome.zarr").values, data)
+        np.testing.assert_array_equal(xr.open_zarr(tmp_path / "a.ome.zarr").image.values, data)
+    with pytest.raises(ci.GeometryError, match="computed"):
+        ci.from_array(data, properties={"affine": 1})
+
+
+def test_points_are_no_grid():
+    image = ci.from_array(np.zeros((7, 6, 5)))
+    along = xr.DataArray(range(5), dims="p")
+    with pytest.raises(ci.GeometryError, match="points, not a grid"):
+        _ = image.isel(x=along, y=along).img.grid
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"spacing": (1, 2)}, {"spacing": (1, -2, 3)}, {"origin": (1, 2)}, {"direction": np.diag([2.0, 2, 2])}],
+)
+def test_from_array_checks_its_geometry(options):
+    with pytest.raises(ci.GeometryError, match=r"three|length 1"):
+        ci.from_array(np.zeros((4, 3, 2)), **options)
+
+
+def test_geometry_from_arrays():
+    image = ci.from_array(np.zeros((4, 3, 2)), spacing=np.array([1, 2, 3]), origin=np.array([4.0, 5, 6]))
+    assert (image.img.spacing, image.img.origin) == ((1, 2, 3), (4, 5, 6))
+    with pytest.raises(ci.GeometryError, match="known to be RAS"):
+        image.img.assign_geometry(space="LPS")
+
+
+def test_times_in_other_units(tmp_path):
+    image = ci.from_array(np.zeros((2, 3, 4, 5)), t=[0, 1])
+    image.t.attrs["units"] = "min"
+    for name in ("a.nii", "a.ome.zarr"):
+        image.img.save(tmp_path / name)
+        assert ci.open_image(tmp_path / name).t.values.tolist() == [0, 60]

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import item_path, items
 from hypothesis import given, settings
 from nifti_files import AFFINE, rigid, values, write
 from strategies import grids
@@ -126,3 +127,49 @@ def test_missing_extra_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(ci.MissingExtraError, match=r"pip install 'chunkimg\[sitk\]'"):
         oblique().img.to_sitk()
+
+
+@pytest.mark.parametrize("item", items("nifti", "analyze"))
+def test_from_nibabel_agrees_with_open_image(item):
+    try:
+        ours = ci.open_image(item_path(item))
+    except ci.FormatError:
+        pytest.skip("not opened")
+    theirs = ci.from_nibabel(nib.load(item_path(item)))
+    assert theirs.sizes == ours.sizes
+    assert theirs.img.grid == ours.img.grid
+    assert dict(theirs.coords["t"].attrs if "t" in theirs.coords else {}) == dict(
+        ours.coords["t"].attrs if "t" in ours.coords else {}
+    )
+    np.testing.assert_allclose(theirs.values, ours.values, rtol=1e-6)
+
+
+def test_affines_set_in_memory_count():
+    theirs = nib.Nifti1Image(values((5, 4, 3), "i2"), AFFINE)
+    theirs.header["sform_code"] = theirs.header["qform_code"] = 0
+    assert ci.from_nibabel(theirs).img.space == "RAS"
+    np.testing.assert_array_equal(ci.from_nibabel(theirs).img.affine, AFFINE)
+
+
+def test_metadata_of_simpleitk_is_typed_again(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    write(tmp_path / "a.nii", values((5, 4, 3), "i2"), descrip=b"text", cal_max=7, intent_code=1002, affine=rigid())
+    for image in (
+        ci.from_sitk(sitk.ReadImage(tmp_path / "a.nii")),
+        ci.from_sitk(ci.open_image(tmp_path / "a.nii").img.to_sitk()),
+    ):
+        assert image.img.properties["cal_max"] == 7.0
+        assert image.img.properties["descrip"] == "text"
+        assert image.img.is_label
+        image.img.save(tmp_path / "b.nii", overwrite=True)
+        assert ci.read_header(tmp_path / "b.nii").fields["cal_max"] == 7.0
+        assert ci.open_image(tmp_path / "b.nii").img.same_grid(ci.open_image(tmp_path / "a.nii"))
+
+
+@pytest.mark.parametrize("item", items("nifti")[::5])
+def test_real_scans_go_to_simpleitk(item):
+    pytest.importorskip("SimpleITK")
+    image = ci.open_image(item_path(item))
+    if image.img.space == "unknown" or image.ndim > 3 or "shear" in item["id"]:
+        pytest.skip("not a 3-D image with a place")
+    assert ci.from_sitk(image.img.to_sitk()).img.same_grid(image)

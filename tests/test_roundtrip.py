@@ -11,7 +11,7 @@ import xarray as xr
 from conftest import item_path, items
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
-from nifti_files import AFFINE, values, write
+from nifti_files import AFFINE, rigid, values, write
 
 import chunkimg as ci
 
@@ -346,3 +346,78 @@ def test_gz_is_read_by_others(source, tmp_path):
         assert content(tmp_path / "b.nii.gz") == content(source)
     with pytest.raises(ci.FormatError, match="levels 0 to 3"):
         ci.open_image(source).img.save(tmp_path / "c.nii.gz", gzip_level=9)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pixdim": [0, 2, 3, 4, 0, 0, 0, 0], "sform_code": 0, "qform_code": 1},
+        {"pixdim": [0, 2, 3, 4, 0, 0, 0, 0], "sform_code": 0, "qform_code": 0},
+        {"pixdim": [1, -2, 3, 4, 0, 0, 0, 0]},
+        {"quatern_b": 1.5, "qform_code": 1},
+    ],
+    ids=["qfac 0", "no codes", "negative pixdim", "no rotation"],
+)
+def test_headers_that_need_repair_can_be_cropped(fields, tmp_path):
+    write(tmp_path / "a.nii", values((5, 6, 7), "i2"), qform=1, **fields)
+    image = ci.open_image(tmp_path / "a.nii")
+    assert saved(image, tmp_path) == content(tmp_path / "a.nii")
+    image.img.to_nibabel()
+    part = image.isel(x=slice(2, 5))
+    unknown = image.img.space == "unknown"
+    with pytest.warns(ci.ChunkImgWarning, match="where the patient is") if unknown else nullcontext():
+        part.img.save(tmp_path / "b.nii")
+    np.testing.assert_allclose(ci.open_image(tmp_path / "b.nii").img.affine, part.img.affine, atol=1e-5)
+
+
+def test_permuted_axes_permute_the_voxel_sizes(tmp_path):
+    write(tmp_path / "a.nii", values((5, 6, 7), "i2"), qform=1)
+    image = ci.open_image(tmp_path / "a.nii").rename(x="y", y="x")
+    image.img.save(tmp_path / "b.nii")
+    np.testing.assert_allclose(fields_of(tmp_path / "b.nii")["pixdim"][1:4], image.img.spacing, rtol=1e-6)
+    np.testing.assert_allclose(ci.open_image(tmp_path / "b.nii").img.affine, image.img.affine, atol=1e-5)
+
+
+def fields_of(path):
+    return fields(content(path))
+
+
+def test_form_codes_as_properties(tmp_path):
+    write(tmp_path / "a.nii", values((5, 6, 7), "i2"), affine=rigid())
+    image = ci.open_image(tmp_path / "a.nii")
+    image.img.properties["qform_code"] = 1
+    image.img.save(tmp_path / "b.nii")
+    header = Nifti1Header(content(tmp_path / "b.nii")[:348])
+    np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-5)
+    image.img.properties["sform_code"] = 0
+    image.img.save(tmp_path / "c.nii")
+    np.testing.assert_allclose(ci.open_image(tmp_path / "c.nii").img.affine, image.img.affine, atol=1e-5)
+    image.img.properties["qform_code"] = 0
+    with pytest.raises(ci.GeometryError, match="could not say where"):
+        image.img.save(tmp_path / "d.nii")
+
+
+def test_numbers_that_json_lacks_survive_a_store(tmp_path):
+    write(tmp_path / "a.nii", values((5, 6, 7), "i2"), cal_max=np.nan, intent_p1=np.inf)
+    assert saved(ci.open_image(tmp_path / "a.nii"), tmp_path) == content(tmp_path / "a.nii")
+
+
+def test_spectral_channels_follow_selection(tmp_path):
+    pixdim = [1, 1, 1, 1, 0.5, 0, 0, 0]
+    write(tmp_path / "a.nii", values((5, 6, 7, 6), "f4"), pixdim=pixdim, toffset=10, xyzt_units=2 | 40)
+    image = ci.open_image(tmp_path / "a.nii")
+    image.isel(c=slice(1, None, 2)).img.save(tmp_path / "b.nii")
+    found = fields_of(tmp_path / "b.nii")
+    assert (found["dim"][4], found["pixdim"][4], found["toffset"]) == (3, 1.0, 10.5)
+    ci.convert(tmp_path / "a.nii", tmp_path / "c.nii", c=slice(1, None, 2))
+    assert content(tmp_path / "c.nii") == content(tmp_path / "b.nii")
+    image.isel(c=2).img.save(tmp_path / "d.nii")
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "d.nii").values.squeeze(), image.values[2])
+
+
+def test_complex_scaling_in_plain_xarray(tmp_path):
+    write(tmp_path / "a.nii", values((5, 6, 7), "c8"), scl_slope=2, scl_inter=3)
+    image = ci.open_image(tmp_path / "a.nii")
+    image.img.save(tmp_path / "a.ome.zarr")
+    np.testing.assert_array_equal(xr.open_zarr(tmp_path / "a.ome.zarr").image.values, image.values)
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.ome.zarr").values, image.values)

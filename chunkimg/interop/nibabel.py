@@ -180,6 +180,7 @@ def _space(image: Any, facts: nh.HeaderFacts) -> tuple[str, str]:
 
 def _nifti_facts(image: Any) -> tuple[nh.HeaderFacts, dict[str, bytes]]:
     """The NIfTI header of an image with its shape and type, and its bytes where the image is NIfTI."""
+    from nibabel.analyze import AnalyzeImage
     from nibabel.nifti1 import Nifti1Header, Nifti1Pair
     from nibabel.nifti2 import Nifti2Header
 
@@ -187,7 +188,8 @@ def _nifti_facts(image: Any) -> tuple[nh.HeaderFacts, dict[str, bytes]]:
         header = image.header.copy()
     else:
         header = Nifti2Header() if max(image.shape) > 32767 else Nifti1Header()
-        header["pixdim"][4:] = 0
+        # Analyze has a time step, without a unit; what others have is in units of their own
+        header["pixdim"][4] = image.header["pixdim"][4] if isinstance(image, AnalyzeImage) else 0
     header.set_data_shape(image.shape)
     stored = np.dtype(image.dataobj.dtype)
     scaled = (getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)) != (1.0, 0.0)
