@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,14 @@ from .errors import ChunkImgError, ChunkImgWarning
 __all__ = ["main"]
 
 
-class _Slice(click.ParamType[slice]):
+if TYPE_CHECKING:
+    _SliceType = click.ParamType[slice]
+else:
+    # generic at run time only from click 8.2 on
+    _SliceType = click.ParamType
+
+
+class _Slice(_SliceType):
     """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
 
     name = "START:STOP[:STEP]"
