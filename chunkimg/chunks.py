@@ -34,6 +34,8 @@ _ALIVE = 6
 #: blocks of a Dask graph alive at once on one machine: two threads, each with operands, a wider result, and one ahead
 _DASK_ALIVE = 8
 _CHUNK_BYTES = 2 << 20
+#: chunks of whole frames smaller than this hold several frames: what a chunk costs is more than what it holds
+_TINY_FRAME = 64 << 10
 _MANY_CHUNKS = 10_000
 _SHARD_CHUNKS = 64
 
@@ -81,9 +83,10 @@ def plan_store(
 ) -> StorePlan:
     """Chunks and shards of an array.
 
-    Chunks are 1 along t and c; in space powers of two, near-isotropic in physical units, of 1 to 2 MiB. Above 10⁴
-    chunks they are gathered into shards. For a source that can only be read front to back the depth of chunk and
-    shard is limited so that a slab of whole shards fits the budget.
+    Chunks are 1 along c, and along t unless whole frames are tiny (below 64 KiB); in space powers of two,
+    near-isotropic in physical units, of 1 to 2 MiB. Above 10⁴ chunks they are gathered into shards. For a source that
+    can only be read front to back the depth of chunk and shard is limited so that a slab of whole shards fits the
+    budget.
 
     Parameters
     ----------
@@ -115,6 +118,10 @@ def plan_store(
             break
         narrowest = min(grow, key=lambda d: (chunk[d] * step[d], free.index(d)))
         chunk[narrowest] *= 2
+    if "t" in sizes and not asked:
+        frame = itemsize * math.prod(min(chunk[d], sizes[d]) for d in dims)
+        while frame * chunk["t"] * 2 <= _TINY_FRAME and chunk["t"] < sizes["t"]:
+            chunk["t"] *= 2
     chunk = {d: min(c, sizes[d]) if d in asked else c for d, c in chunk.items()}
     return StorePlan(tuple(chunk.values()), _plan_shards(dims, sizes, chunk, itemsize, front_to_back, budget))
 

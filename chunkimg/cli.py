@@ -142,14 +142,22 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
     """Show what images are and where they lie; reads headers only."""
     from .io.registry import format_of
 
+    failed = False
     for at, name in enumerate(files):
-        found = format_of(name).read_header(name)
+        try:
+            found = format_of(name).read_header(name)
+        except (ChunkImgError, OSError) as error:
+            click.echo(f"chunkimg: error: {error}", err=True)
+            failed = True
+            continue
         if as_json:
             click.echo(json.dumps(_as_json(found), allow_nan=False))
             continue
         if at:
             click.echo()
         _print_header(found, header)
+    if failed:
+        sys.exit(1)
 
 
 def _as_json(header: Any) -> dict[str, Any]:
@@ -263,7 +271,10 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("chunkimg: interrupted; nothing was written", err=True)
         sys.exit(1)
-    except (ChunkImgError, OSError, MemoryError) as error:
-        click.echo(f"chunkimg: error: {error or type(error).__name__}", err=True)
+    except Exception as error:
+        if not isinstance(error, (ChunkImgError, OSError, ValueError, TypeError)):
+            click.echo(f"chunkimg: error: {type(error).__name__}: {error}", err=True)
+        else:
+            click.echo(f"chunkimg: error: {str(error) or type(error).__name__}", err=True)
         sys.exit(1)
     sys.exit(0)

@@ -48,6 +48,10 @@ class EncodedArray(LazyArray):
             raise FormatError(f"complex values do not fit {self.dtype}")
         return values.astype(self.dtype)
 
+    def leaves(self) -> Iterator[LazyArray]:
+        """Those of the source."""
+        return self.source.leaves()
+
     def _read(self, region: Region) -> Block:
         return self._encode(self.source._read(region))
 
@@ -82,6 +86,8 @@ def store_as(volume: Volume, dtype: DTypeLike | None, scaling: Scaling | tuple[f
             raise FormatError(f"scaling is (slope, inter), finite and slope not 0; found {scaling}")
         rule = None if (slope, inter) == (1.0, 0.0) else Scaling(float(slope), float(inter))
     target = np.dtype(dtype) if dtype is not None else volume.data.dtype
+    if target.kind not in "biufc":
+        raise FormatError(f"dtype is {target}; voxels are numbers")
     if rule == volume.scaling and target == volume.data.dtype:
         return volume
     return replace(volume, data=EncodedArray(volume.values, target, rule), scaling=rule)

@@ -61,6 +61,10 @@ class LazyArray(ABC):
     def _read(self, region: Region) -> Block:
         """Values of a region, in this array's dtype and axis order."""
 
+    def leaves(self) -> Iterator[LazyArray]:
+        """The arrays that values finally come from."""
+        yield self
+
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """A function that reads regions, cheapest when they are asked for in file order, front to back.
@@ -184,6 +188,10 @@ class _View(LazyArray):
     def __init__(self, source: LazyArray) -> None:
         self.source = source
         self.access = source.access
+
+    def leaves(self) -> Iterator[LazyArray]:
+        """Those of the source."""
+        return self.source.leaves()
 
     def _through(self, read: Reader, region: Region) -> Block:
         raise NotImplementedError

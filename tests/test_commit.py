@@ -169,3 +169,48 @@ def test_writes_do_not_wait_for_the_clock(tmp_path):
     os.utime(tmp_path / ".a.nii.partial", (time.time() + 99,) * 2)
     image().img.save(tmp_path / "a.nii")
     assert [p.name for p in tmp_path.iterdir()] == ["a.nii"]
+
+
+class Intruder:
+    """Takes the name of the destination while it is being written."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def start(self, total):
+        pass
+
+    def __call__(self, count):
+        if self.path.suffix == ".zarr":
+            self.path.mkdir(exist_ok=True)
+            (self.path / "precious").write_text("mine")
+        else:
+            self.path.write_text("mine")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.zarr"])
+def test_what_appears_meanwhile_is_not_replaced(tmp_path, name):
+    with pytest.raises(FileExistsError, match="appeared"):
+        image().img.save(tmp_path / name, progress=Intruder(tmp_path / name))
+    kept = tmp_path / name / "precious" if name == "a.zarr" else tmp_path / name
+    assert kept.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.zarr"])
+def test_nothing_is_written_through_links_of_others(tmp_path, name):
+    (tmp_path / "precious").mkdir() if name == "a.zarr" else (tmp_path / "precious").write_text("mine")
+    (tmp_path / f".{name}.partial").symlink_to(tmp_path / "precious")
+    with pytest.raises((OSError, ci.FormatError)):
+        image().img.save(tmp_path / name)
+    assert (tmp_path / "precious").exists()
+    assert name == "a.zarr" or (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_link_as_destination_is_followed(tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big" / "real.nii").write_text("old")
+    (tmp_path / "a.nii").symlink_to(tmp_path / "big" / "real.nii")
+    image().img.save(tmp_path / "a.nii", overwrite=True)
+    assert (tmp_path / "a.nii").is_symlink()
+    assert ci.open_image(tmp_path / "big" / "real.nii").equals(image())

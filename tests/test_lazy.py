@@ -205,10 +205,11 @@ SHAPES = st.tuples(*[st.integers(1, 3000)] * 3)
 def test_planned_chunks(shape, itemsize, spacing, front_to_back):
     names = dict(zip(("z", "y", "x"), spacing, strict=True))
     plan = chunks.plan_store(("t", "z", "y", "x"), (5, *shape), itemsize, names, front_to_back=front_to_back)
-    assert plan.chunks[0] == 1
+    frame = itemsize * math.prod(min(c, n) for c, n in zip(plan.chunks[1:], shape, strict=True))
+    assert plan.chunks[0] == 1 or frame * plan.chunks[0] <= 64 << 10
     size = itemsize * math.prod(plan.chunks)
     assert size <= 4 << 20
-    assert all(c & (c - 1) == 0 for c in plan.chunks)
+    assert all(c & (c - 1) == 0 for c in plan.chunks[1:])
     if all(c < n for c, n in zip(plan.chunks[1:], shape, strict=True)) and not front_to_back:
         assert size >= 512 << 10
         extent = [c * s for c, s in zip(plan.chunks[1:], spacing, strict=True)]

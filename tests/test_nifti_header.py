@@ -284,3 +284,62 @@ def test_a_changed_file_is_noticed(tmp_path):
     write(path, values((5, 4, 4), "i2"))
     with pytest.raises(ci.FormatError, match="changed since it was opened"):
         image.compute()
+
+
+def test_every_flipped_bit_of_a_gzip_is_noticed_or_harmless(tmp_path):
+    import gzip
+
+    write(tmp_path / "a.nii", values((5, 4, 3), "i2"))
+    whole = gzip.compress((tmp_path / "a.nii").read_bytes(), mtime=0)
+    expected = ci.open_image(tmp_path / "a.nii").values
+    rng = np.random.default_rng(0)
+    refused = 0
+    for at in range(10, len(whole) - 8):
+        broken = bytearray(whole)
+        broken[at] ^= 1 << rng.integers(8)
+        (tmp_path / "b.nii.gz").write_bytes(broken)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ci.convert(tmp_path / "b.nii.gz", tmp_path / "c.nii", overwrite=True)
+        except (ci.FormatError, ci.GeometryError):
+            refused += 1
+        else:
+            np.testing.assert_array_equal(ci.open_image(tmp_path / "c.nii").values, expected)
+    assert refused > 0.9 * (len(whole) - 18)
+
+
+@pytest.mark.parametrize("dim", [[4, 2, 2, 2, 2**40, 1, 1, 1], [3, 2**40, 2, 2, 1, 1, 1, 1]])
+def test_bombs_are_refused_at_once(dim, tmp_path):
+    import gzip
+
+    write(tmp_path / "a.nii", values((2, 2, 2), "i2"), version=2, dim=dim)
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    for name in ("a.nii", "b.nii.gz"):
+        with pytest.raises(ci.FormatError, match="truncated"):
+            ci.open_image(tmp_path / name)
+        with pytest.raises(ci.FormatError, match="truncated"):
+            ci.read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["abc", "result.foo", "scan.zarr", "o.nii.gz/"])
+def test_nifti_names(name, tmp_path):
+    image = ci.from_array(np.zeros((2, 3, 4)))
+    with pytest.raises((ci.FormatError, FileNotFoundError, IsADirectoryError)):
+        image.img.to_nifti(f"{tmp_path}/{name}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_large_planes_from_zarr_to_gz_are_spooled(tmp_path, monkeypatch):
+    from chunkimg.io import nifti_write
+
+    image = ci.from_array(values((300, 200, 24), "i2").T, spacing=(1, 2, 3))
+    image.img.save(tmp_path / "a.zarr", chunks="8,64,64")
+    spooled = []
+    real = nifti_write._spool
+    monkeypatch.setattr(nifti_write, "_spool", lambda *a: (spooled.append(1), real(*a))[1])
+    monkeypatch.setattr(nifti_write, "slab_bytes", lambda budget: 300 * 200 * 2 * 2)
+    ci.convert(tmp_path / "a.zarr", tmp_path / "a.nii.gz")
+    assert spooled
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.nii.gz").values, image.values)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii.gz", "a.zarr"]

@@ -232,7 +232,7 @@ def test_stores_and_urls(tmp_path):
     for store in (MemoryStore(), LocalStore(tmp_path / "local")):
         image.img.save(store)
         np.testing.assert_array_equal(ci.open_image(store).values, image.values)
-        with pytest.raises(FileExistsError, match="not empty"):
+        with pytest.raises(FileExistsError, match=r"not empty|exists already"):
             image.img.save(store)
         (image + 1).img.save(store, overwrite=True)
         np.testing.assert_array_equal(ci.open_image(store).values, image.values + 1)
@@ -334,3 +334,92 @@ def test_channels(tmp_path):
     again = ci.open_image(tmp_path / "a.zarr")
     assert again.c.dtype == np.int64
     np.testing.assert_array_equal(again.transpose("z", "y", "x", "c").values, rgb)
+
+
+def test_means_of_extreme_values_do_not_wrap():
+    from chunkimg.ops.downsample import mean_blocks
+
+    for dtype in ("u8", "i8", "u4", "i4", "u2", "i1"):
+        for value in (np.iinfo(dtype).max, np.iinfo(dtype).min):
+            assert mean_blocks(np.full((2, 2, 2), value, dtype), (2, 2, 2)).item() == value
+    for dtype in ("f4", "f8"):
+        assert mean_blocks(np.full((2, 2), np.finfo(dtype).max, dtype), (2, 2)).item() == np.finfo(dtype).max
+    big = np.array([2**62 + 1, 2**62 + 1, 2**62 + 1, 2**62 + 5], "i8").reshape(2, 2)
+    assert mean_blocks(big, (2, 2)).item() == 2**62 + 2
+    rng = np.random.default_rng(0)
+    values = rng.integers(-1000, 1000, (8, 6)).astype("i8")
+    expected = np.floor(values.reshape(4, 2, 3, 2).mean(axis=(1, 3)) + 0.5)
+    np.testing.assert_array_equal(mean_blocks(values, (2, 2)), expected)
+
+
+def test_a_store_is_never_written_over_while_it_is_read(tmp_path):
+    from zarr.storage import LocalStore, MemoryStore
+
+    pytest.importorskip("fsspec")
+    image = sample((9, 10, 11))
+    path = tmp_path / "a.ome.zarr"
+    for there in (MemoryStore(), "memory://chunkimg-own/a.ome.zarr", LocalStore(path)):
+        image.img.save(there)
+        opened = ci.open_image(there)
+        for derived in (opened, opened + 1, opened.isel(z=slice(None, None, -1))):
+            with pytest.raises(ci.FormatError, match=r"read from this store|own source"):
+                derived.img.save(there, overwrite=True)
+        with pytest.raises(ci.FormatError, match=r"read from this store|own source"):
+            ci.convert(there, there, overwrite=True)
+        np.testing.assert_array_equal(ci.open_image(there).values, image.values)
+    for dest in (path, str(path) + "/", f"file://{path}", LocalStore(path)):
+        with pytest.raises(ci.FormatError, match=r"read from this store|own source"):
+            (ci.open_image(path) + 1).img.save(dest, overwrite=True)
+    image.img.save(f"file://{tmp_path}/b.ome.zarr")
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "b.ome.zarr").values, image.values)
+
+
+def test_folders_of_others_are_not_replaced(tmp_path):
+    (tmp_path / "d.zarr").mkdir()
+    (tmp_path / "d.zarr" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="other things"):
+        sample((9, 10, 11)).img.save(tmp_path / "d.zarr", overwrite=True)
+    assert (tmp_path / "d.zarr" / "thesis.txt").read_text() == "mine"
+
+
+def test_zip_stores(tmp_path):
+    from zarr.storage import ZipStore
+
+    image = sample((9, 10, 11))
+    with ZipStore(tmp_path / "a.zip", mode="w") as store:
+        image.img.save(store)
+    np.testing.assert_array_equal(ci.open_image(ZipStore(tmp_path / "a.zip", mode="r")).values, image.values)
+
+
+@pytest.mark.parametrize("dest", [None, {}, 5])
+def test_odd_destinations(dest):
+    with pytest.raises(ci.FormatError, match="Zarr destination"):
+        sample((9, 10, 11)).img.save(dest)
+
+
+@pytest.mark.parametrize("dtype", ["S3", "U2", "M8[s]", "f16"])
+def test_types_without_readers(dtype, tmp_path):
+    image = ci.from_array(np.zeros((2, 3, 4)).astype("f8").astype("i8").astype(dtype))
+    with pytest.raises(ci.UnsupportedError, match="do not share"):
+        image.img.save(tmp_path / "a.zarr")
+
+
+def test_damaged_chunks_and_coordinates(tmp_path):
+    path = tmp_path / "a.zarr"
+    sample((9, 10, 11)).img.save(path)
+    (chunk,) = (p for p in (path / "image" / "c").rglob("*") if p.is_file())
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ci.FormatError, match="damaged"):
+        ci.open_image(path).compute()
+    chunk.write_bytes(whole)
+    (path / "x" / "c" / "0").write_bytes(b"\0" * 12)
+    with pytest.raises(ci.FormatError, match="damaged"):
+        ci.open_image(path)
+
+
+def test_many_tiny_frames_make_few_chunks(tmp_path):
+    frames = ci.from_array(np.arange(64 * 5000, dtype="i2").reshape(5000, 4, 4, 4))
+    frames.img.save(tmp_path / "a.zarr")
+    assert len([p for p in (tmp_path / "a.zarr" / "image").rglob("*") if p.is_file()]) < 50
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.zarr").values, frames.values)

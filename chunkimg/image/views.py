@@ -7,7 +7,7 @@ scheduler stands between the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask.array as da
@@ -34,6 +34,14 @@ class ComputedArray(LazyArray):
         self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
         if isinstance(data, da.Array):
             self.chunks = tuple(max(c) for c in data.chunks)
+
+    def leaves(self) -> Iterator[LazyArray]:
+        """The lazy arrays in the graph."""
+        if isinstance(self.data, da.Array):
+            for value in dict(self.data.dask).values():
+                found = getattr(value, "value", value)
+                if isinstance(found, LazyArray):
+                    yield from found.leaves()
 
     def _read(self, region: Region) -> Block:
         part = self.data[tuple(slice(r.start, r.stop, r.step) for r in region)]

@@ -30,25 +30,25 @@ def check_destination(dest: str, overwrite: bool) -> Path:
     FileNotFoundError
         If its folder does not exist.
     """
-    path = Path(os.path.abspath(dest))
+    # a link is followed: what it points to is replaced, where it lies
+    path = Path(os.path.realpath(dest)) if os.path.islink(dest) else Path(os.path.abspath(dest))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{dest}: the folder {path.parent} does not exist")
-    if os.path.lexists(path) and not overwrite:
+    empty = path.is_dir() and not any(path.iterdir())
+    if os.path.lexists(path) and not overwrite and not empty:
         raise FileExistsError(f"{dest} exists already; give overwrite=True (--overwrite) to replace it")
     return path
 
 
 @contextmanager
-def partial_file(dest: Path) -> Iterator[int]:
+def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
     """A file descriptor to write `dest` through; it appears under its name when the context is left normally."""
     partial = partial_name(dest)
     fd = _open_locked(partial)
     try:
         os.ftruncate(fd, 0)
         yield fd
-        if dest.is_dir() and not dest.is_symlink():
-            raise IsADirectoryError(f"{dest} is a folder and is not replaced by a file")
-        os.replace(partial, dest)
+        _place(partial, dest, overwrite)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -56,9 +56,28 @@ def partial_file(dest: Path) -> Iterator[int]:
         os.close(fd)
 
 
+def _place(partial: Path, dest: Path, overwrite: bool) -> None:
+    if dest.is_dir() and not dest.is_symlink():
+        raise IsADirectoryError(f"{dest} is a folder and is not replaced by a file")
+    if not overwrite:
+        try:
+            # fails where the name has been taken meanwhile, which a rename would not notice
+            os.link(partial, dest)
+        except FileExistsError:
+            raise FileExistsError(f"{dest} has appeared while it was being written, and is not replaced") from None
+        except OSError:
+            # no hard links here
+            if os.path.lexists(dest):
+                raise
+        else:
+            partial.unlink()
+            return
+    os.replace(partial, dest)
+
+
 def _open_locked(partial: Path) -> int:
     while True:
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             _lock(fd, partial)
             if os.path.lexists(partial) and os.path.samestat(os.fstat(fd), os.stat(partial)):
@@ -71,12 +90,14 @@ def _open_locked(partial: Path) -> int:
 
 
 @contextmanager
-def partial_directory(dest: Path) -> Iterator[Path]:
+def partial_directory(dest: Path, overwrite: bool = False) -> Iterator[Path]:
     """A folder to write `dest` in; it appears under its name when the context is left normally.
 
     What a killed writer left behind is removed first; a live one is never disturbed.
     """
     partial = partial_name(dest)
+    if partial.is_symlink():
+        raise FormatError(f"{partial} is a link, and nothing is written through it; remove it")
     partial.mkdir(exist_ok=True)
     fd = os.open(partial, os.O_RDONLY) if sys.platform != "win32" else -1
     try:
@@ -84,7 +105,7 @@ def partial_directory(dest: Path) -> Iterator[Path]:
         try:
             _empty(partial)
             yield partial
-            _swap(partial, dest)
+            _swap(partial, dest, overwrite)
         except BaseException:
             _abandon(partial)
             raise
@@ -110,10 +131,12 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-def _swap(partial: Path, dest: Path) -> None:
+def _swap(partial: Path, dest: Path, overwrite: bool) -> None:
     if not os.path.lexists(dest):
         os.rename(partial, dest)
         return
+    if not overwrite and not (dest.is_dir() and not any(dest.iterdir())):
+        raise FileExistsError(f"{dest} has appeared while it was being written, and is not replaced")
     old = dest.with_name(f".{dest.name}.replaced")
     if os.path.lexists(old):
         _remove(old)

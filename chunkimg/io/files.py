@@ -21,6 +21,8 @@ __all__ = ["FileArray", "Layout", "file_array"]
 
 #: runs shorter than this are not worth a system call each
 _SHORT_RUN = 64 << 10
+#: no deflate stream expands more (zlib's technical notes: 1032:1)
+_DEFLATE_RATIO = 1032
 #: what is decoded at once where only parts of it are wanted
 _WINDOW = 4 << 20
 
@@ -54,9 +56,15 @@ class Layout:
 
 def file_array(source: FileSource, layout: Layout) -> FileArray:
     """The lazy array of a file, or `FormatError` if a raw file is too short to hold it."""
+    needed = layout.offset + layout.nbytes
     if source.gzip:
+        if needed > source.size * _DEFLATE_RATIO:
+            raise FormatError(
+                f"{source.path}: truncated: {needed} bytes of content are expected (shape {layout.shape[::-1]} of "
+                f"{layout.dtype}), which {source.size} bytes of gzip cannot hold"
+            )
         return GzipArray(source, layout)
-    if source.size < layout.offset + layout.nbytes:
+    if source.size < needed:
         raise FormatError(
             f"{source.path}: truncated: {layout.nbytes} bytes of voxels are expected from byte {layout.offset} on "
             f"(shape {layout.shape[::-1]} of {layout.dtype}), the file has {source.size} bytes in all"

@@ -113,6 +113,12 @@ class WriteOptions:
     gzip_level: int | None = None
     storage_options: Mapping[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.budget < 1 << 20:
+            raise ValueError(f"budget is a number of bytes, at least {1 << 20}; found {self.budget}")
+        if self.codec is not None and not isinstance(self.codec, str):
+            raise ValueError(f"codec is a name with an optional level, such as 'zstd:5'; found {self.codec!r}")
+
 
 class Format(Protocol):
     """A file format: a small, stateless object."""

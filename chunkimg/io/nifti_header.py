@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger("chunkimg")
+_log.addHandler(logging.NullHandler())
 
 # nifti1.h, "UNITS OF SPATIAL AND TEMPORAL DIMENSIONS": xyzt_units bits 0-2 and 3-5
 UNIT_CODES = {0: "unknown", 1: "m", 2: "mm", 3: "um"}

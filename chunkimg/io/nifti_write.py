@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..chunks import block_shape, regions, slab_bytes
-from ..errors import ChunkImgWarning, FormatError, GeometryError
+from ..errors import ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry.attrs import NIFTI_HEADER
 from ..lazy import Block, LazyArray, Region
 from ..volume import Volume
@@ -34,20 +36,24 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
     level = 2 if options.gzip_level is None else options.gzip_level
+    if not bare.lower().endswith((".nii", ".hdr", ".img")):
+        raise FormatError(f"{dest}: NIfTI files are called .nii, .hdr or .img (a pair), each also with .gz behind")
+    if "://" in dest:
+        raise UnsupportedError(f"{dest}: NIfTI is written to local files only; write there and copy")
     if bare.lower().endswith(".nii"):
         path = check_destination(dest, options.overwrite)
         prefix, dtype, order = build_header(volume, dest, options.version, single=True)
-        with partial_file(path) as fd:
-            _write_voxels(volume, fd, prefix, dtype, order, compressed, level, options)
+        with partial_file(path, options.overwrite) as fd:
+            _write_voxels(volume, fd, prefix, dtype, order, compressed, level, options, path.parent)
         return
     stem, tail = bare[:-4], dest[len(bare) :]
     image = check_destination(stem + ".img" + tail, options.overwrite)
     header = check_destination(stem + ".hdr" + tail, options.overwrite)
     prefix, dtype, order = build_header(volume, dest, options.version, single=False)
     # the header is what makes a pair open: it goes first and comes last
-    with partial_file(header) as header_fd:
-        with partial_file(image) as fd:
-            _write_voxels(volume, fd, b"", dtype, order, compressed, level, options)
+    with partial_file(header, options.overwrite) as header_fd:
+        with partial_file(image, options.overwrite) as fd:
+            _write_voxels(volume, fd, b"", dtype, order, compressed, level, options, image.parent)
             header.unlink(missing_ok=True)
         if compressed:
             with GzipWriter(header_fd, level) as sink:
@@ -73,6 +79,7 @@ def _write_voxels(
     compressed: bool,
     level: int,
     options: WriteOptions,
+    folder: Path,
 ) -> None:
     data = volume.data
     shape = stored_shape(data.shape, order)
@@ -81,8 +88,11 @@ def _write_voxels(
     if compressed:
         with GzipWriter(fd, level) as sink:
             sink.write(memoryview(prefix))
-            slabs = _slabs(data, order, True, options.budget)
-            copy(data, _appender(sink, dtype, order), slabs, options.progress)
+            if _cuts_chunks(data, order, options.budget):
+                _spool(data, sink, dtype, order, options, folder)
+            else:
+                slabs = _slabs(data, order, True, options.budget)
+                copy(data, _appender(sink, dtype, order), slabs, options.progress)
         return
     writer = RunWriter(fd, len(prefix), dtype, shape, order)
     writer.reserve()
@@ -105,6 +115,34 @@ def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) 
         target=slab_bytes(budget),
     )
     return regions(data.shape, block, order)
+
+
+def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
+    """Whether front-to-back slabs within the budget are thinner than the source's chunks."""
+    if data.chunks is None:
+        return False
+    block = block_shape(
+        data.shape, data.dtype.itemsize, unit=data.chunks, order=order, front_to_back=True, target=slab_bytes(budget)
+    )
+    return any(b < min(c, n) for b, c, n in zip(block, data.chunks, data.shape, strict=True))
+
+
+def _spool(
+    data: LazyArray,
+    sink: GzipWriter,
+    dtype: np.dtype[Any],
+    order: tuple[int, ...],
+    options: WriteOptions,
+    folder: Path,
+) -> None:
+    """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
+    shape = stored_shape(data.shape, order)
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        writer = RunWriter(spool.fileno(), 0, dtype, shape, order)
+        copy(data, writer, _slabs(data, order, False, options.budget), options.progress)
+        spool.seek(0)
+        while piece := spool.read(4 << 20):
+            sink.write(memoryview(piece))
 
 
 def _appender(sink: GzipWriter, dtype: np.dtype[Any], order: Sequence[int]) -> Callable[[Region, Block], None]:

@@ -29,8 +29,10 @@ def load(name: str) -> Format:
 
 def _by_suffix(path: str) -> tuple[str, str] | None:
     """Format name and the longest suffix that a path ends in."""
-    lower = path.rstrip("/").lower()
-    matches = [(s, name) for name, (_, suffixes) in FORMATS.items() for s in suffixes if lower.endswith(s)]
+    lower = path.lower()
+    names = [(s, name) for name, (_, suffixes) in FORMATS.items() for s in suffixes]
+    # a folder may be named with a slash behind
+    matches = [(s, n) for s, n in names if (lower.rstrip("/") if n == "zarr" else lower).endswith(s)]
     if not matches:
         return None
     suffix, name = max(matches, key=lambda m: len(m[0]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat as stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +24,12 @@ def reading(path: str) -> Iterator[None]:
         yield
     except EOFError as error:
         raise FormatError(f"{path}: the gzip stream is cut short ({error}); the file is truncated") from error
-    except zlib.error as error:
-        raise FormatError(f"{path}: the gzip stream is damaged ({error})") from error
-    except OSError as error:
-        # decoders report bad data as an OSError without errno; the system's own errors carry one
-        if error.errno is not None:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # the system's own errors carry a number; decoders report bad data as an OSError without one, as zlib.error,
+        # or (ISA-L) as an exception of their own
+        if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FormatError(f"{path}: the gzip stream is damaged ({error})") from error
 
@@ -105,7 +105,7 @@ class FileSource:
 
 
 class GzipStream:
-    """Forward-only decoder of a gzip file (any number of members), decoding in a thread of its own."""
+    """Forward-only decoder of a gzip file (any number of members)."""
 
     def __init__(self, source: FileSource) -> None:
         self.source = source
@@ -120,10 +120,10 @@ class GzipStream:
         self.close()
 
     def _open(self) -> None:
-        from isal import igzip_threaded
+        from isal import igzip
 
         with self.source.open_checked(), reading(self.source.path):
-            self._file = igzip_threaded.open(self.source.path, "rb", threads=1, block_size=1 << 20)
+            self._file = igzip.open(self.source.path, "rb")
         self.position = 0
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from ..lazy import Scaling
 from ..volume import DIMS, TimeAxis, Volume
 from . import ome
 from .format import Header, WriteOptions
-from .zarr_array import ZarrArray
+from .zarr_array import ZarrArray, decoding
 from .zarr_write import ROOT_KEY, write
 
 __all__ = ["ZarrFormat", "level_count"]
@@ -39,7 +39,8 @@ class ZarrFormat:
     def read_header(self, source: Any, storage_options: Mapping[str, Any] | None = None) -> Header:
         """Geometry, attributes and layout of the finest level."""
         group = _open_group(source, storage_options)
-        volume = _volume(group, 0, source)
+        with decoding(source):
+            volume = _volume(group, 0, source)
         array = _array(group, 0, source)
         fields = {
             "zarr_format": array.metadata.zarr_format,
@@ -52,7 +53,8 @@ class ZarrFormat:
 
     def open(self, source: Any, level: int = 0, storage_options: Mapping[str, Any] | None = None) -> Volume:
         """Open one resolution level lazily."""
-        return _volume(_open_group(source, storage_options), level, source)
+        with decoding(source):
+            return _volume(_open_group(source, storage_options), level, source)
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to a store."""
@@ -75,8 +77,10 @@ def _open_group(source: Any, storage_options: Mapping[str, Any] | None) -> Any:
         raise FormatError(
             f"{source}: no Zarr group is here: there is no zarr.json (v3) or .zgroup (v2); was its write interrupted?"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{source}: the Zarr metadata is damaged: {error}") from error
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise FormatError(f"{source}: no Zarr group can be opened here: {error}") from error
 
 
 def _array(group: Any, level: int, source: Any) -> Any:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import ChunkImgError, FormatError
 from ..lazy import Block, LazyArray, Region
 
-__all__ = ["ZarrArray"]
+__all__ = ["ZarrArray", "decoding"]
+
+
+@contextmanager
+def decoding(place: Any) -> Iterator[None]:
+    """Turn what zarr and its codecs raise about damaged chunks and metadata into `FormatError`."""
+    try:
+        yield
+    except (OSError, MemoryError, ChunkImgError):
+        raise
+    except Exception as error:
+        raise FormatError(f"{place}: cannot be read, it is damaged or not reachable: {error}") from error
 
 
 class ZarrArray(LazyArray):
@@ -31,7 +45,8 @@ class ZarrArray(LazyArray):
 
     def _read(self, region: Region) -> Block:
         # positive steps: a stride is read whole and thinned, zarr decodes whole chunks anyway
-        block = self.array[tuple(slice(r.start, r.stop) for r in region)]
+        with decoding(self.array.store_path):
+            block = self.array[tuple(slice(r.start, r.stop) for r in region)]
         block = np.asarray(block)[tuple(slice(None, None, r.step) for r in region)]
         return block.astype(self.dtype, copy=False)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import metadata
 from ..chunks import StorePlan, block_shape, explicit_chunks, level_factors, plan_store, regions, slab_bytes
-from ..errors import FormatError
+from ..errors import FormatError, UnsupportedError
 from ..geometry import Grid
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER, strict_json
@@ -51,28 +51,83 @@ def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
             raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
     if options.downsample not in (None, *METHODS):
         raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
+    if volume.data.dtype.kind not in "biufc" or volume.data.dtype.itemsize > 16 - 8 * (volume.data.dtype.kind != "c"):
+        raise UnsupportedError(
+            f"{dest}: Zarr readers do not share a type for {volume.data.dtype}; convert the image first"
+        )
     if volume.scaling is not None and volume.data.dtype.kind == "c":
         # CF scaling is for real numbers: xarray would drop the imaginary part
         volume = replace(volume, data=volume.values, scaling=None)
-    with _destination(dest, options) as store:
+    with _destination(dest, volume, options) as store:
         _StoreWriter(store, volume, options).run()
 
 
 @contextmanager
-def _destination(dest: Any, options: WriteOptions) -> Iterator[Any]:
+def _destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[Any]:
     """The store to write to; a local folder appears under its name when all is done."""
+    from zarr.abc.store import Store
+    from zarr.core.sync import sync
     from zarr.storage import FsspecStore, LocalStore
 
-    if isinstance(dest, (str, os.PathLike)) and "://" not in os.fspath(dest):
-        path = check_destination(os.fspath(dest), options.overwrite)
-        with partial_directory(path) as folder:
+    local = _local_path(dest)
+    if local is not None:
+        _refuse_source(volume, local)
+        path = check_destination(local, options.overwrite)
+        _check_replaceable(path)
+        with partial_directory(path, options.overwrite) as folder:
             yield LocalStore(folder)
         return
     store = dest
     if isinstance(dest, (str, os.PathLike)):
         store = FsspecStore.from_url(os.fspath(dest), storage_options=dict(options.storage_options or {}))
+    if not isinstance(store, Store):
+        raise FormatError(f"a Zarr destination is a path, a URL or a zarr Store; found {dest!r}")
+    sync(store._ensure_open())
+    _refuse_source(volume, store)
     _clear(store, options.overwrite)
     yield store
+
+
+def _local_path(dest: Any) -> str | None:
+    """The path of a destination on this machine, however it was given."""
+    from zarr.storage import LocalStore
+
+    if isinstance(dest, LocalStore):
+        return str(dest.root)
+    if not isinstance(dest, (str, os.PathLike)):
+        return None
+    path = os.fspath(dest)
+    if path.startswith("file://"):
+        return path.removeprefix("file://")
+    return None if "://" in path else path
+
+
+def _refuse_source(volume: Volume, dest: Any) -> None:
+    """Refuse to overwrite a store that the image is still to be read from."""
+    from zarr.storage import LocalStore, MemoryStore
+
+    for leaf in volume.data.leaves():
+        if not isinstance(leaf, ZarrArray):
+            continue
+        source = leaf.array.store_path.store
+        if isinstance(source, LocalStore):
+            same = isinstance(dest, str) and os.path.realpath(source.root) == os.path.realpath(dest)
+        elif isinstance(source, MemoryStore):
+            same = isinstance(dest, MemoryStore) and source._store_dict is dest._store_dict
+        else:
+            # file systems make new wrappers for every store: class and path are what stays
+            same = not isinstance(dest, str) and (source is dest or str(source) == str(dest))
+        if same:
+            raise FormatError(
+                f"{dest}: the image is read from this store, which cannot be replaced meanwhile; choose another name"
+            )
+
+
+def _check_replaceable(path: Any) -> None:
+    """Refuse to replace a folder that is no Zarr store."""
+    known = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in known):
+        raise FileExistsError(f"{path} is a folder with other things than a Zarr store in it, and is not replaced")
 
 
 def _clear(store: Any, overwrite: bool) -> None:

@@ -27,7 +27,9 @@ def _offsets(block: Block, factors: Sequence[int]) -> list[Block]:
 
 
 def mean_blocks(block: Block, factors: Sequence[int]) -> Block:
-    """Means over blocks, in the type of the input; integers are rounded to nearest, ties to even.
+    """Means over blocks, in the type of the input; nothing wraps or overflows.
+
+    Integers are rounded to nearest, ties to even (64-bit ones: up).
 
     Parameters
     ----------
@@ -37,18 +39,27 @@ def mean_blocks(block: Block, factors: Sequence[int]) -> Block:
         Block size per axis.
     """
     parts = _offsets(block, factors)
-    wide: Any = np.float64 if block.dtype.kind in "iub" or block.dtype.itemsize > 4 else np.float32
-    if block.dtype.kind == "c":
-        wide = np.complex128
-    elif block.dtype.kind in "iu" and block.dtype.itemsize <= 2:
-        wide = np.int32
-    total = parts[0].astype(wide)
+    count = len(parts)
+    if block.dtype.kind in "fc":
+        # each part is divided first: the sum of large values would overflow
+        share = np.array(1 / count, dtype=block.dtype)
+        mean: Block = parts[0] * share
+        for part in parts[1:]:
+            np.add(mean, part * share, out=mean)
+        return mean
+    if block.dtype.itemsize == 8:
+        # no wider type holds the sum: add quotients, and round what the remainders make
+        whole, rest = np.zeros(parts[0].shape, block.dtype), np.zeros(parts[0].shape, np.int64)
+        for part in parts:
+            whole += part // count
+            rest += (part % count).astype(np.int64)
+        rounded: Block = whole + ((2 * rest + count) // (2 * count)).astype(block.dtype)
+        return rounded
+    total = parts[0].astype(np.int32 if block.dtype.itemsize <= 2 else np.int64)
     for part in parts[1:]:
-        total += part
-    mean = total / len(parts)
-    if block.dtype.kind in "iub":
-        np.rint(mean, out=mean)
-    return mean.astype(block.dtype)
+        np.add(total, part, out=total)
+    nearest: Block = np.rint(np.divide(total, count)).astype(block.dtype)
+    return nearest
 
 
 def mode_blocks(block: Block, factors: Sequence[int]) -> Block:
