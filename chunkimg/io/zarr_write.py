@@ -51,11 +51,10 @@ def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
             raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
     if options.downsample not in (None, *METHODS):
         raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
-    if volume.data.dtype.kind not in "biufc" or volume.data.dtype.itemsize > 16 - 8 * (volume.data.dtype.kind != "c"):
-        raise UnsupportedError(
-            f"{dest}: Zarr readers do not share a type for {volume.data.dtype}; convert the image first"
-        )
-    if volume.scaling is not None and volume.data.dtype.kind == "c":
+    dtype = volume.data.dtype
+    if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        raise UnsupportedError(f"{dest}: Zarr readers do not share a type for {dtype}; convert the image first")
+    if volume.scaling is not None and dtype.kind == "c":
         # CF scaling is for real numbers: xarray would drop the imaginary part
         volume = replace(volume, data=volume.values, scaling=None)
     with _destination(dest, volume, options) as store:
