@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import chunkimg.geometry.affine as aff
+
 from ..errors import GeometryError
-from . import affine as aff
 from .grid import AXES, Grid
 from .poses import Poses, snapped_steps
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import affine as aff
+import chunkimg.geometry.affine as aff
 
 __all__ = ["GridDifference"]
 

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import chunkimg.geometry.affine as aff
+import chunkimg.geometry.frames as frames
+
 from ..errors import GeometryError
-from . import affine as aff
-from . import frames
 from .compare import GridDifference
 
 __all__ = ["AXES", "Grid"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import chunkimg.geometry.affine as aff
+
 from ..errors import GeometryError
-from . import affine as aff
 from .grid import Grid
 
 __all__ = ["Poses"]

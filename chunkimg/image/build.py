@@ -11,7 +11,8 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from .. import metadata
+import chunkimg.metadata as metadata
+
 from ..chunks import block_shape, dask_block_bytes
 from ..errors import GeometryError
 from ..geometry import Grid, Poses

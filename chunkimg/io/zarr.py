@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import metadata
+import chunkimg.metadata as metadata
+
 from ..errors import FormatError, UnsupportedError
 from ..geometry import Grid
 from ..geometry import attrs as keys

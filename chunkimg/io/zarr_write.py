@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import metadata
+import chunkimg.metadata as metadata
+
 from ..chunks import StorePlan, block_shape, explicit_chunks, level_factors, plan_store, regions, slab_bytes
 from ..errors import FormatError, UnsupportedError
 from ..geometry import Grid
