@@ -18,6 +18,15 @@ _MEMBER = 1 << 20
 _HEAD = 10
 
 
+def _compress(data: bytes, level: int) -> bytes:
+    """One gzip member, without a time, so that the same image gives the same file."""
+    from isal import isal_zlib
+
+    # igzip.compress leaves about 30 KiB behind at each call from a thread; an object of its own does not
+    compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, 31)
+    return bytes(compressor.compress(data)) + bytes(compressor.flush())
+
+
 class GzipWriter:
     """Compresses what is written into a file, front to back.
 
@@ -66,14 +75,13 @@ class GzipWriter:
             self._submit(bytes(self._buffer))
             self._buffer.clear()
         while len(view) >= _MEMBER:
-            self._submit(view[:_MEMBER])
+            # a copy, so that what is compressed later does not keep the whole slab alive
+            self._submit(bytes(view[:_MEMBER]))
             view = view[_MEMBER:]
         self._buffer += view
 
-    def _submit(self, member: bytes | memoryview) -> None:
-        from isal import igzip
-
-        self._waiting.append(self._pool.submit(igzip.compress, member, self._level, mtime=0))
+    def _submit(self, member: bytes) -> None:
+        self._waiting.append(self._pool.submit(_compress, member, self._level))
         while len(self._waiting) > self._ahead:
             self._append(self._waiting.popleft().result())
 
