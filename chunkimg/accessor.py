@@ -156,8 +156,8 @@ class ImageAccessor:
         Examples
         --------
         >>> import chunkimg as ci
-        >>> from nibabel.testing import data_path
-        >>> fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
+        >>> import nibabel
+        >>> fmri = ci.open_image(f"{nibabel.__path__[0]}/tests/data/example4d.nii.gz")
         >>> dict(fmri.img.crop_world((-20, 0, 10), (20, 40, 30)).sizes)
         {'t': 2, 'z': 13, 'y': 22, 'x': 21}
         """

@@ -59,8 +59,8 @@ def open_image(
     Examples
     --------
     >>> import chunkimg as ci
-    >>> from nibabel.testing import data_path
-    >>> fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
+    >>> import nibabel
+    >>> fmri = ci.open_image(f"{nibabel.__path__[0]}/tests/data/example4d.nii.gz")
     >>> dict(fmri.sizes)
     {'t': 2, 'z': 24, 'y': 96, 'x': 128}
     >>> fmri.img.orientation
@@ -80,8 +80,8 @@ def read_header(source: Any, *, format: str | None = None, storage_options: Mapp
     Examples
     --------
     >>> import chunkimg as ci
-    >>> from nibabel.testing import data_path
-    >>> header = ci.read_header(f"{data_path}/anatomical.nii")
+    >>> import nibabel
+    >>> header = ci.read_header(f"{nibabel.__path__[0]}/tests/data/anatomical.nii")
     >>> header.dtype, header.grid.spacing
     ('>i2', (2.0, 2.0, 2.0))
     """
@@ -172,8 +172,8 @@ def convert(
     Examples
     --------
     >>> import chunkimg as ci
-    >>> from nibabel.testing import data_path
-    >>> ci.convert(f"{data_path}/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
+    >>> import nibabel
+    >>> ci.convert(f"{nibabel.__path__[0]}/tests/data/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
     """
     volume = format_of(source, from_format).open(source, level, storage_options)
     region = {d: s for d, s in (("x", x), ("y", y), ("z", z), ("t", t), ("c", c)) if s is not None}

@@ -7,7 +7,7 @@
 import tempfile
 from pathlib import Path
 
-from nibabel.testing import data_path
+import nibabel
 
 import chunkimg as ci
 
@@ -19,7 +19,7 @@ folder = Path(tempfile.mkdtemp())
 # Only the header is read. The image is an xarray DataArray with Dask blocks; `.img` shows what it is and where it lies.
 
 # %%
-fmri = ci.open_image(f"{data_path}/example4d.nii.gz")
+fmri = ci.open_image(f"{nibabel.__path__[0]}/tests/data/example4d.nii.gz")
 fmri.img  # in a notebook this shows a table
 
 # %%
