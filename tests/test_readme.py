@@ -72,3 +72,9 @@ def test_links_in_documents():
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_readme_needs_nothing_but_the_core():
+    """nibabel.testing imports pytest, which a user does not have."""
+    for path in [ROOT / "README.md", *(ROOT / "examples").glob("*.py"), *Path(ci.__file__).parent.rglob("*.py")]:
+        assert "nibabel.testing" not in path.read_text(), path
