@@ -15,9 +15,6 @@ from nifti_files import AFFINE, rigid, values, write
 
 import chunkimg as ci
 
-#: what stands where a file's voxels are is the writer's business
-BY_NATURE = {"vox_offset", "magic"}
-
 
 def content(path):
     raw = Path(path).read_bytes()

@@ -26,7 +26,6 @@ from .poses import Poses, snapped_steps
 
 __all__ = [
     "CF_KEYS",
-    "COORD_KEYS",
     "DIRECTION",
     "GEOMETRY_KEYS",
     "HEADER_KEYS",
@@ -49,7 +48,6 @@ __all__ = [
 
 # of each spatial coordinate
 UNITS, DIRECTION, SPACING, SPACE = "units", "direction", "spacing", "space"
-COORD_KEYS = (UNITS, DIRECTION, SPACING, SPACE)
 
 # of the image: the reference grid
 _AFFINE, _ORIGIN, _SHAPE = "affine", "origin", "shape"

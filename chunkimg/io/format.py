@@ -121,13 +121,9 @@ class WriteOptions:
 
 
 class Format(Protocol):
-    """A file format: a small, stateless object."""
+    """A file format: a small, stateless object; its suffixes stand in the table of `io.registry`."""
 
     name: str
-    #: longest match wins
-    suffixes: tuple[str, ...]
-    #: suffixes that can be written
-    writes: tuple[str, ...]
 
     def sniff(self, source: Any) -> bool:
         """Whether the content is of this format."""

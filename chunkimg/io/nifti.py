@@ -28,8 +28,6 @@ class NiftiFormat:
     """NIfTI and Analyze."""
 
     name = "nifti"
-    suffixes = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-    writes = suffixes
 
     def sniff(self, source: FileSource) -> bool:
         """Whether the bytes start with a NIfTI or Analyze header; the ``.img`` of a pair says nothing."""

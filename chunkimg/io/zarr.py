@@ -29,8 +29,6 @@ class ZarrFormat:
     """Zarr stores: folders, URLs, and `zarr.abc.store.Store` objects."""
 
     name = "zarr"
-    suffixes = (".zarr",)
-    writes = suffixes
 
     def sniff(self, source: Any) -> bool:
         """Whether a folder holds Zarr metadata."""
