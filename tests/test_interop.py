@@ -173,3 +173,20 @@ def test_real_scans_go_to_simpleitk(item):
     if image.img.space == "unknown" or image.ndim > 3 or "shear" in item["id"]:
         pytest.skip("not a 3-D image with a place")
     assert ci.from_sitk(image.img.to_sitk()).img.same_grid(image)
+
+
+def test_gzip_of_many_members_is_one_stream_to_others(tmp_path):
+    import gzip
+    import subprocess
+
+    sitk = pytest.importorskip("SimpleITK")
+    data = values((150, 130, 110), "i2")
+    ci.from_array(data.T, affine=rigid()).img.save(tmp_path / "a.nii.gz")
+    raw = (tmp_path / "a.nii.gz").read_bytes()
+    # 4 MiB of voxels are several members, each with its own magic number and method
+    assert raw.count(b"\x1f\x8b\x08\0\0\0\0\0") >= 4
+    assert gzip.decompress(raw)[352:] == data.tobytes(order="F")
+    np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "a.nii.gz").dataobj), data)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "a.nii.gz")).T, data)
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.nii.gz").values.T, data)
+    subprocess.run(["gunzip", "-t", str(tmp_path / "a.nii.gz")], check=True)
