@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import FormatError
-from .io.format import Header, WriteOptions
+from .io.format import Header, ReadOptions, WriteOptions
 from .io.registry import format_of, format_to_write
 from .volume import Volume
 
@@ -25,6 +25,8 @@ def open_image(
     format: str | None = None,
     scaled: bool = True,
     storage_options: Mapping[str, Any] | None = None,
+    index: Any = "auto",
+    allow_outside: bool = False,
 ) -> xr.DataArray:
     """Open an image lazily: only headers are read.
 
@@ -68,7 +70,8 @@ def open_image(
     """
     from .image.build import to_dataarray
 
-    volume = format_of(source, format).open(source, level, storage_options)
+    options = ReadOptions(level, storage_options, index, allow_outside)
+    volume = format_of(source, format).open(source, options)
     return to_dataarray(volume, chunks=chunks, scaled=scaled)
 
 
@@ -85,7 +88,7 @@ def read_header(source: Any, *, format: str | None = None, storage_options: Mapp
     >>> header.dtype, header.grid.spacing
     ('>i2', (2.0, 2.0, 2.0))
     """
-    return format_of(source, format).read_header(source, storage_options)
+    return format_of(source, format).read_header(source, ReadOptions(storage_options=storage_options))
 
 
 def open_pyramid(source: Any, *, chunks: Any = "auto", storage_options: Mapping[str, Any] | None = None) -> xr.DataTree:
@@ -175,7 +178,7 @@ def convert(
     >>> import nibabel
     >>> ci.convert(f"{nibabel.__path__[0]}/tests/data/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
     """
-    volume = format_of(source, from_format).open(source, level, storage_options)
+    volume = format_of(source, from_format).open(source, ReadOptions(level, storage_options))
     region = {d: s for d, s in (("x", x), ("y", y), ("z", z), ("t", t), ("c", c)) if s is not None}
     write_volume(volume.crop(**region), dest, format=format, storage_options=storage_options, **options)
 

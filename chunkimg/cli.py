@@ -118,11 +118,12 @@ def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
 
 def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
     from .api import write_volume
+    from .io.format import ReadOptions
     from .io.registry import format_of
 
     level = options.pop("source_level")
     options["budget"] = options.pop("memory") << 20
-    volume = format_of(src).open(src, level)
+    volume = format_of(src).open(src, ReadOptions(level=level))
     if box is not None:
         if volume.grid is None:
             raise ChunkImgError(f"{src}: its voxels have no position, so a world box means nothing")
@@ -140,12 +141,13 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
 @click.option("--header", is_flag=True, help="Show the format's own header fields too.")
 def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
     """Show what images are and where they lie; reads headers only."""
+    from .io.format import ReadOptions
     from .io.registry import format_of
 
     failed = False
     for at, name in enumerate(files):
         try:
-            found = format_of(name).read_header(name)
+            found = format_of(name).read_header(name, ReadOptions())
         except (ChunkImgError, OSError) as error:
             click.echo(f"chunkimg: error: {error}", err=True)
             failed = True

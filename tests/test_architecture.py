@@ -22,6 +22,7 @@ LAYERS = [
     {"ops"},
     {
         "io.format",
+        "io.decoders",
         "io.source",
         "io.codecs",
         "io.commit",

@@ -1,4 +1,4 @@
-"""Arrays stored as one run of voxels in a file: raw, or inside a gzip stream."""
+"""Arrays stored as one run of voxels in a file: raw, or inside a gzip stream or another encoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..lazy import Block, LazyArray, Reader, Region
-from .source import FileSource, GzipStream
+from .source import DecodedStream, FileSource
 
 __all__ = ["FileArray", "Layout", "file_array"]
 
@@ -57,13 +57,13 @@ class Layout:
 def file_array(source: FileSource, layout: Layout) -> FileArray:
     """The lazy array of a file, or `FormatError` if a raw file is too short to hold it."""
     needed = layout.offset + layout.nbytes
-    if source.gzip:
-        if needed > source.size * _DEFLATE_RATIO:
+    if source.coding:
+        if source.coding == "gzip" and needed > source.size * _DEFLATE_RATIO:
             raise FormatError(
                 f"{source.path}: truncated: {needed} bytes of content are expected (shape {layout.shape[::-1]} of "
                 f"{layout.dtype}), which {source.size} bytes of gzip cannot hold"
             )
-        return GzipArray(source, layout)
+        return StreamArray(source, layout)
     if source.size < needed:
         raise FormatError(
             f"{source.path}: truncated: {layout.nbytes} bytes of voxels are expected from byte {layout.offset} on "
@@ -135,24 +135,24 @@ class FileArray(LazyArray):
         return ("chunkimg-file", self.source.token(), layout.offset, layout.dtype.str, layout.shape, layout.axes)
 
 
-class GzipArray(FileArray):
-    """Voxels inside a gzip stream: all that stands before a region is decoded too, but never held."""
+class StreamArray(FileArray):
+    """Voxels inside an encoded stream: all that stands before a region is decoded too, but never held."""
 
     access = "sequential"
 
     def _read(self, region: Region) -> Block:
-        with GzipStream(self.source) as stream:
+        with DecodedStream(self.source) as stream:
             return self._read_stream(stream, region)
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """Reads regions with one decoder that goes on where the last one ended; checks the checksum at the end."""
-        with GzipStream(self.source) as stream:
+        with DecodedStream(self.source) as stream:
             yield lambda region: self._read_stream(stream, region)
             if stream.position >= self.layout.offset + self.layout.nbytes:
                 stream.finish()
 
-    def _read_stream(self, stream: GzipStream, region: Region) -> Block:
+    def _read_stream(self, stream: DecodedStream, region: Region) -> Block:
         layout = self.layout
         ranges = self._stored_ranges(region)
         out = np.empty([len(r) for r in ranges], layout.dtype)
@@ -168,7 +168,7 @@ class GzipArray(FileArray):
             self._read_windows(stream, ranges, out)
         return self._finished(out)
 
-    def _read_windows(self, stream: GzipStream, ranges: Sequence[range], out: Block) -> None:
+    def _read_windows(self, stream: DecodedStream, ranges: Sequence[range], out: Block) -> None:
         """Decode windows of the stored array one after the other and pick the wanted voxels out of each."""
         shape, itemsize = self.layout.shape, out.itemsize
         inner = next(k for k in range(len(shape)) if k == len(shape) - 1 or math.prod(shape[k:]) * itemsize <= _WINDOW)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..geometry import Grid
 from ..volume import Volume
 
-__all__ = ["Format", "Header", "Progress", "WriteOptions"]
+__all__ = ["Format", "Header", "Progress", "ReadOptions", "WriteOptions"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,28 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
+class ReadOptions:
+    """How to open an image; each format uses what applies to it.
+
+    Attributes
+    ----------
+    level : int
+        Resolution level of a pyramid; 0 is the finest.
+    storage_options : dict or None
+        Zarr: passed to fsspec for URLs.
+    index : str, path or False
+        Gzip: where the index for random access is kept: ``"auto"``, a path, or False for none.
+    allow_outside : bool
+        NRRD: follow names of data files that leave the folder of the header.
+    """
+
+    level: int = 0
+    storage_options: Mapping[str, Any] | None = None
+    index: Any = "auto"
+    allow_outside: bool = False
+
+
+@dataclass(frozen=True)
 class WriteOptions:
     """How to write an image; each format uses what applies to it and refuses what it cannot do.
 
@@ -128,10 +150,10 @@ class Format(Protocol):
     def sniff(self, source: Any) -> bool:
         """Whether the content is of this format."""
 
-    def read_header(self, source: Any, storage_options: Mapping[str, Any] | None = None) -> Header:
+    def read_header(self, source: Any, options: ReadOptions) -> Header:
         """The header alone."""
 
-    def open(self, source: Any, level: int = 0, storage_options: Mapping[str, Any] | None = None) -> Volume:
+    def open(self, source: Any, options: ReadOptions) -> Volume:
         """A lazy volume; reads headers only."""
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..geometry.attrs import NIFTI_HEADER
 from ..volume import DIMS, TimeAxis, Volume
 from . import nifti_header as nh
 from .files import Layout, file_array
-from .format import Header, WriteOptions
+from .format import Header, ReadOptions, WriteOptions
 from .nifti_write import write
 from .source import FileSource
 
@@ -33,7 +32,7 @@ class NiftiFormat:
         """Whether the bytes start with a NIfTI or Analyze header; the ``.img`` of a pair says nothing."""
         return nh.identify(source.head(348)) is not None
 
-    def read_header(self, source: Any, storage_options: Mapping[str, Any] | None = None) -> Header:
+    def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Header fields and geometry."""
         volume, facts = _open(source)
         fields = {k: v.item() if v.ndim == 0 else v.tolist() for k, v in facts.fields.items()}
@@ -43,10 +42,10 @@ class NiftiFormat:
         stored = f"{facts.dtype.byteorder if facts.dtype.itemsize > 1 else ''}{facts.dtype.kind}{facts.dtype.itemsize}"
         return Header.of(volume, name, stored, fields)
 
-    def open(self, source: Any, level: int = 0, storage_options: Mapping[str, Any] | None = None) -> Volume:
+    def open(self, source: Any, options: ReadOptions) -> Volume:
         """Open lazily; only headers are read."""
-        if level:
-            raise FormatError(f"{source}: NIfTI has one resolution level, level {level} was asked for")
+        if options.level:
+            raise FormatError(f"{source}: NIfTI has one resolution level, level {options.level} was asked for")
         return _open(source)[0]
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
@@ -150,13 +149,13 @@ def other_axes(facts: nh.HeaderFacts, dims: tuple[str, ...]) -> tuple[TimeAxis |
 def _prefix(source: FileSource, facts: nh.HeaderFacts) -> bytes:
     """All bytes before the voxels: header, extensions and whatever else stands there."""
     count = facts.offset if facts.single else source.size
-    if not source.gzip and facts.single and facts.offset > source.size:
+    if not source.coding and facts.single and facts.offset > source.size:
         raise FormatError(f"{source.path}: truncated: voxels start at byte {facts.offset} of {source.size}")
     if count > _MAX_PREFIX:
         raise FormatError(
             f"{source.path}: {count} bytes before the voxels; more than {_MAX_PREFIX} are not taken for a header"
         )
-    if source.gzip and not facts.single:
+    if source.coding and not facts.single:
         count = _MAX_PREFIX
     out = source.head(count)
     if facts.single and len(out) < facts.offset:

@@ -90,12 +90,12 @@ def _of_file(path: str, format: str | None) -> Format:
 
 
 def _agree(source: FileSource, found: Format, suffix: str) -> None:
-    if suffix.endswith(".gz") and not source.gzip:
+    if suffix.endswith(".gz") and source.coding != "gzip":
         raise FormatError(
             f"{source.path}: named {suffix}, but its content is not gzip (it starts with {source.head(8)!r}); "
             "rename it if it is not compressed"
         )
-    if suffix and not suffix.endswith(".gz") and source.gzip:
+    if suffix and not suffix.endswith(".gz") and source.coding == "gzip":
         raise FormatError(f"{source.path}: named {suffix}, but its content is gzip; name it {suffix}.gz")
     if not found.sniff(source):
         raise FormatError(

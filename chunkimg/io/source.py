@@ -1,4 +1,4 @@
-"""Local files as sources of bytes, plain or gzip."""
+"""Local files as sources of bytes, plain or encoded (gzip, bzip2, text)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import FormatError
+from .decoders import open_decoder
 
-__all__ = ["GZIP_MAGIC", "FileSource", "GzipStream", "reading"]
+__all__ = ["GZIP_MAGIC", "DecodedStream", "FileSource", "reading"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -23,7 +24,7 @@ def reading(path: str) -> Iterator[None]:
     try:
         yield
     except EOFError as error:
-        raise FormatError(f"{path}: the gzip stream is cut short ({error}); the file is truncated") from error
+        raise FormatError(f"{path}: its content is cut short ({error}); the file is truncated") from error
     except MemoryError:
         raise
     except Exception as error:
@@ -31,7 +32,7 @@ def reading(path: str) -> Iterator[None]:
         # or (ISA-L) as an exception of their own
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise FormatError(f"{path}: the gzip stream is damaged ({error})") from error
+        raise FormatError(f"{path}: its content is damaged and cannot be decoded ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,18 @@ class FileSource:
         Absolute path.
     size, mtime_ns : int
         Size in bytes as stored, time of last change.
-    gzip : bool
-        Whether the content is a gzip stream, by its bytes.
+    coding : str
+        How the content is stored, see `decoders`: ``""`` for plain bytes, else ``"gzip"`` (found by its first bytes),
+        ``"bzip2"``, or text.
+    start : int
+        Byte at which the content starts; what stands before it is a header in plain text.
     """
 
     path: str
     size: int
     mtime_ns: int
-    gzip: bool
+    coding: str = ""
+    start: int = 0
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FileSource:
@@ -72,7 +77,7 @@ class FileSource:
             head = f.read(2)
         if not head:
             raise FormatError(f"{full}: the file is empty")
-        return cls(full, found.st_size, found.st_mtime_ns, head == GZIP_MAGIC)
+        return cls(full, found.st_size, found.st_mtime_ns, "gzip" if head == GZIP_MAGIC else "")
 
     @property
     def name(self) -> str:
@@ -81,10 +86,11 @@ class FileSource:
 
     def head(self, count: int) -> bytes:
         """The first `count` bytes of the (decompressed) content, or fewer if there are no more."""
-        if not self.gzip:
+        if not self.coding:
             with open(self.path, "rb") as f:
+                f.seek(self.start)
                 return f.read(count)
-        with GzipStream(self) as stream:
+        with DecodedStream(self) as stream:
             return stream.read_up_to(count)
 
     @contextmanager
@@ -101,18 +107,18 @@ class FileSource:
 
     def token(self) -> tuple[Any, ...]:
         """What identifies the content."""
-        return (self.path, self.size, self.mtime_ns)
+        return (self.path, self.size, self.mtime_ns, self.coding, self.start)
 
 
-class GzipStream:
-    """Forward-only decoder of a gzip file (any number of members)."""
+class DecodedStream:
+    """Forward-only decoder of an encoded file."""
 
     def __init__(self, source: FileSource) -> None:
         self.source = source
         self.position = 0
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> GzipStream:
+    def __enter__(self) -> DecodedStream:
         self._open()
         return self
 
@@ -120,10 +126,8 @@ class GzipStream:
         self.close()
 
     def _open(self) -> None:
-        from isal import igzip
-
         with self.source.open_checked(), reading(self.source.path):
-            self._file = igzip.open(self.source.path, "rb")
+            self._file = open_decoder(self.source.path, self.source.start, self.source.coding)
         self.position = 0
 
     def close(self) -> None:

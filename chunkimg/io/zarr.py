@@ -18,7 +18,7 @@ from ..geometry.grid import AXES
 from ..lazy import Scaling
 from ..volume import DIMS, TimeAxis, Volume
 from . import ome
-from .format import Header, WriteOptions
+from .format import Header, ReadOptions, WriteOptions
 from .zarr_array import ZarrArray, decoding
 from .zarr_write import ROOT_KEY, write
 
@@ -35,9 +35,9 @@ class ZarrFormat:
         path = os.fspath(source)
         return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
 
-    def read_header(self, source: Any, storage_options: Mapping[str, Any] | None = None) -> Header:
+    def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Geometry, attributes and layout of the finest level."""
-        group = _open_group(source, storage_options)
+        group = _open_group(source, options.storage_options)
         with decoding(source):
             volume = _volume(group, 0, source)
         array = _array(group, 0, source)
@@ -50,10 +50,10 @@ class ZarrFormat:
         }
         return Header.of(volume, "Zarr", np.dtype(array.dtype).str, fields)
 
-    def open(self, source: Any, level: int = 0, storage_options: Mapping[str, Any] | None = None) -> Volume:
+    def open(self, source: Any, options: ReadOptions) -> Volume:
         """Open one resolution level lazily."""
         with decoding(source):
-            return _volume(_open_group(source, storage_options), level, source)
+            return _volume(_open_group(source, options.storage_options), options.level, source)
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to a store."""
