@@ -18,7 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Block", "LazyArray", "Reader", "Region", "ScaledArray", "Scaling", "ViewArray", "as_range", "full_region"]
+__all__ = [
+    "Block",
+    "ComplexParts",
+    "LazyArray",
+    "Reader",
+    "Region",
+    "ScaledArray",
+    "Scaling",
+    "ViewArray",
+    "as_range",
+    "full_region",
+]
 
 Block = NDArray[Any]
 #: one range with a positive step per axis
@@ -220,6 +231,23 @@ class ScaledArray(_View):
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-scaled", self.source.__dask_tokenize__(), self.scaling.slope, self.scaling.inter)
+
+
+class ComplexParts(_View):
+    """Real and imaginary parts of complex values, along a new, last axis."""
+
+    def __init__(self, source: LazyArray) -> None:
+        super().__init__(source)
+        self.shape, self.dtype = (*source.shape, 2), np.empty(0, source.dtype).real.dtype
+        self.chunks = None if source.chunks is None else (*source.chunks, 2)
+        self.file_order = None if source.file_order is None else (*source.file_order, source.ndim)
+
+    def _through(self, read: Reader, region: Region) -> Block:
+        values = np.ascontiguousarray(read(region[:-1]))
+        return values[..., None].view(self.dtype)[..., region[-1].start : region[-1].stop : region[-1].step]
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-complex-parts", self.source.__dask_tokenize__())
 
 
 class ViewArray(_View):
