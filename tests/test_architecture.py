@@ -29,6 +29,7 @@ LAYERS = [
         "io.copy",
         "io.raw",
         "io.ome",
+        "io.ome_schema",
         "io.files",
         "io.nifti_header",
         "io.gzip_write",
