@@ -82,7 +82,13 @@ class _Report:
         return [(f"{where}[{k}]", v) for k, v in enumerate(value) if self.is_object(v, f"{where}[{k}]")]
 
     def field(
-        self, owner: Mapping[str, Any], key: str, where: str, kind: Callable[[Any], bool], what: str, required: bool = False
+        self,
+        owner: Mapping[str, Any],
+        key: str,
+        where: str,
+        kind: Callable[[Any], bool],
+        what: str,
+        required: bool = False,
     ) -> bool:
         """Whether a field is there and of its kind."""
         if key not in owner:
