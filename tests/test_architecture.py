@@ -29,6 +29,7 @@ LAYERS = [
         "io.copy",
         "io.raw",
         "io.ome",
+        "io.json_report",
         "io.ome_schema",
         "io.files",
         "io.nifti_header",

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from .json_report import Report, is_count, is_number, is_numbers, is_positive, is_text, is_whole
+
 __all__ = ["problems"]
 
 _NAMED_TYPES = ("time", "channel", "space")
@@ -38,7 +40,7 @@ def problems(attrs: Mapping[str, Any], *, strict: bool = False) -> list[str]:
     >>> problems({"ome": {"version": "0.5", "multiscales": []}})
     ['ome.multiscales: at least 1 entry is expected']
     """
-    report = _Report(strict)
+    report = Report(strict)
     ome, prefix = attrs, ""
     if "ome" in attrs:
         ome, prefix = attrs["ome"], "ome."
@@ -53,101 +55,16 @@ def problems(attrs: Mapping[str, Any], *, strict: bool = False) -> list[str]:
     return report.found
 
 
-class _Report:
-    """What was found, and checks of single values."""
-
-    def __init__(self, strict: bool) -> None:
-        self.strict = strict
-        self.found: list[str] = []
-
-    def say(self, where: str, text: str) -> None:
-        self.found.append(f"{where.rstrip('.')}: {text}")
-
-    def is_object(self, value: Any, where: str) -> bool:
-        if isinstance(value, Mapping):
-            return True
-        self.say(where, f"an object is expected, found {value!r:.80}")
-        return False
-
-    def objects(self, value: Any, where: str, at_least: int = 1) -> list[tuple[str, Mapping[str, Any]]]:
-        """The objects in a list of distinct ones, each with its place."""
-        if not isinstance(value, list):
-            self.say(where, f"a list is expected, found {value!r:.80}")
-            return []
-        if len(value) < at_least:
-            self.say(where, f"at least {at_least} {'entry is' if at_least == 1 else 'entries are'} expected")
-        for k, one in enumerate(value):
-            if one in value[:k]:
-                self.say(f"{where}[{k}]", "the same entry stands before it")
-        return [(f"{where}[{k}]", v) for k, v in enumerate(value) if self.is_object(v, f"{where}[{k}]")]
-
-    def field(
-        self,
-        owner: Mapping[str, Any],
-        key: str,
-        where: str,
-        kind: Callable[[Any], bool],
-        what: str,
-        required: bool = False,
-    ) -> bool:
-        """Whether a field is there and of its kind."""
-        if key not in owner:
-            if required:
-                self.say(where, f"{key!r} is missing")
-            return False
-        if not kind(owner[key]):
-            self.say(f"{where}.{key}", f"{what} is expected, found {owner[key]!r:.80}")
-            return False
-        return True
-
-    def advise(self, owner: Mapping[str, Any], where: str, *names: str) -> None:
-        """Report recommended fields that are missing, where asked to be strict."""
-        for key in names:
-            if self.strict and key not in owner:
-                self.say(where, f"{key!r} is recommended and missing")
-
-    def version(self, owner: Mapping[str, Any], where: str, known: Sequence[str], required: bool = False) -> None:
-        """The version is one of those known; 0.6 is still in the making and has suffixes."""
-        if self.field(owner, "version", where, _is_text, "a string", required):
-            given = owner["version"]
-            if given not in known and not ("0.6" in known and given.startswith("0.6")):
-                self.say(f"{where}.version", f"one of {', '.join(known)} is expected, found {given!r:.80}")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return _is_number(value) and float(value).is_integer()
-
-
-def _is_count(value: Any) -> bool:
-    return _is_whole(value) and value >= 0
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_whole(value) and value > 0
-
-
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and len(value) >= 2 and all(map(_is_number, value))
-
-
 # ---------------------------------------------------------------------------------------------- images
 
 
-def _multiscales(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
+def _multiscales(report: Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
     for place, image in report.objects(value, where):
         version = ome.get("version") if ome else image.get("version")
         if not ome:
             report.version(image, place, ("0.1", "0.2", "0.3", "0.4"))
             report.advise(image, place, "version")
-        report.field(image, "name", place, _is_text, "a string")
+        report.field(image, "name", place, is_text, "a string")
         report.advise(image, place, "name", "type", "metadata")
         if version in ("0.1", "0.2", "0.3"):
             _old_image(report, image, place, version)
@@ -155,7 +72,7 @@ def _multiscales(report: _Report, value: Any, where: str, ome: Mapping[str, Any]
             _image(report, image, place, isinstance(version, str) and version.startswith("0.6"))
 
 
-def _old_image(report: _Report, image: Mapping[str, Any], where: str, version: str) -> None:
+def _old_image(report: Report, image: Mapping[str, Any], where: str, version: str) -> None:
     """Versions without transformations; axes are five, or (0.3) named by letters."""
     axes = image.get("axes")
     if version == "0.3" and not (
@@ -164,17 +81,17 @@ def _old_image(report: _Report, image: Mapping[str, Any], where: str, version: s
         known = ", ".join(_OLD_AXES)
         report.say(f"{where}.axes", f"names out of {known} in this order are expected, found {axes!r:.80}")
     for place, dataset in report.objects(image.get("datasets"), f"{where}.datasets"):
-        report.field(dataset, "path", place, _is_text, "a string", required=True)
+        report.field(dataset, "path", place, is_text, "a string", required=True)
 
 
-def _image(report: _Report, image: Mapping[str, Any], where: str, systems: bool) -> None:
+def _image(report: Report, image: Mapping[str, Any], where: str, systems: bool) -> None:
     if systems:
         counts = _coordinate_systems(report, image, where)
     else:
         counts = {_axes(report, image.get("axes"), f"{where}.axes")}
     key = "coordinateTransformations"
     for place, dataset in report.objects(image.get("datasets"), f"{where}.datasets"):
-        report.field(dataset, "path", place, _is_text, "a string", required=True)
+        report.field(dataset, "path", place, is_text, "a string", required=True)
         _transforms(report, dataset.get(key), f"{place}.{key}", counts, systems)
     if key in image and systems:
         _other_transforms(report, image[key], f"{where}.{key}")
@@ -182,7 +99,7 @@ def _image(report: _Report, image: Mapping[str, Any], where: str, systems: bool)
         _transforms(report, image[key], f"{where}.{key}", counts, systems)
 
 
-def _coordinate_systems(report: _Report, image: Mapping[str, Any], where: str) -> set[int]:
+def _coordinate_systems(report: Report, image: Mapping[str, Any], where: str) -> set[int]:
     """Of 0.6: named lists of axes; the numbers of axes they have."""
     counts = set()
     for place, system in report.objects(image.get("coordinateSystems"), f"{where}.coordinateSystems"):
@@ -191,17 +108,17 @@ def _coordinate_systems(report: _Report, image: Mapping[str, Any], where: str) -
     return counts
 
 
-def _axes(report: _Report, value: Any, where: str) -> int:
+def _axes(report: Report, value: Any, where: str) -> int:
     """Check axes; how many there are."""
     axes = report.objects(value, where, at_least=2)
     if len(axes) > 5:
         report.say(where, f"at most 5 axes are expected, found {len(axes)}")
     names, types = [], []
     for place, axis in axes:
-        if report.field(axis, "name", place, _is_text, "a string", required=True):
+        if report.field(axis, "name", place, is_text, "a string", required=True):
             names.append(axis["name"])
-        report.field(axis, "unit", place, _is_text, "a string")
-        if report.field(axis, "type", place, _is_text, "a string"):
+        report.field(axis, "unit", place, is_text, "a string")
+        if report.field(axis, "type", place, is_text, "a string"):
             types.append(axis["type"])
     for name in sorted({n for n in names if names.count(n) > 1}):
         report.say(where, f"axes have distinct names, {name!r} stands there more than once")
@@ -211,7 +128,7 @@ def _axes(report: _Report, value: Any, where: str) -> int:
     return len(axes)
 
 
-def _axis_order(report: _Report, types: Sequence[Any], where: str) -> None:
+def _axis_order(report: Report, types: Sequence[Any], where: str) -> None:
     """Time, then channels or others, then space."""
     ranks = [{"time": 0, "space": 2}.get(t, 1) if isinstance(t, str) else 1 for t in types]
     if ranks != sorted(ranks):
@@ -221,7 +138,7 @@ def _axis_order(report: _Report, types: Sequence[Any], where: str) -> None:
             report.say(where, f"one axis of type {kind} is expected at most, found {types.count(kind)}")
 
 
-def _transforms(report: _Report, value: Any, where: str, counts: set[int], systems: bool) -> None:
+def _transforms(report: Report, value: Any, where: str, counts: set[int], systems: bool) -> None:
     steps = report.objects(value, where)
     if systems:
         for place, step in steps:
@@ -236,7 +153,7 @@ def _transforms(report: _Report, value: Any, where: str, counts: set[int], syste
         if kind not in ("scale", "translation"):
             report.say(f"{place}.type", f"scale or translation is expected, found {kind!r:.80}")
             continue
-        sound = report.field(step, kind, place, _is_numbers, "a list of two numbers or more", required=True)
+        sound = report.field(step, kind, place, is_numbers, "a list of two numbers or more", required=True)
         if sound and report.strict and len(step[kind]) not in counts:
             report.say(f"{place}.{kind}", f"one number per axis is expected, found {len(step[kind])}")
     if steps and kinds.count("scale") != 1:
@@ -245,14 +162,14 @@ def _transforms(report: _Report, value: Any, where: str, counts: set[int], syste
         report.say(where, "one translation at most is expected, after the scale")
 
 
-def _other_transforms(report: _Report, value: Any, where: str) -> None:
+def _other_transforms(report: Report, value: Any, where: str) -> None:
     """Of 0.6: from one coordinate system to another, of any type."""
     for place, step in report.objects(value, where):
-        report.field(step, "type", place, _is_text, "a string", required=True)
+        report.field(step, "type", place, is_text, "a string", required=True)
         _ends(report, step, place, "name", "name")
 
 
-def _ends(report: _Report, step: Mapping[str, Any], where: str, source: str, target: str) -> None:
+def _ends(report: Report, step: Mapping[str, Any], where: str, source: str, target: str) -> None:
     """What a transformation of 0.6 leads from and to: objects with a path or a name, or (drafts) strings."""
     for end, key in (("input", source), ("output", target)):
         kind = partial(_is_end, key)
@@ -263,7 +180,7 @@ def _is_end(key: str, value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get(key), str))
 
 
-def _omero(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
+def _omero(report: Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
     if not report.is_object(value, where):
         return
     if "channels" not in value:
@@ -272,14 +189,14 @@ def _omero(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> N
     old = not ome
     for place, channel in _distinct_or_not(report, value["channels"], f"{where}.channels"):
         for key in ("label", "family"):
-            report.field(channel, key, place, _is_text, "a string")
+            report.field(channel, key, place, is_text, "a string")
         report.field(channel, "active", place, lambda v: isinstance(v, bool), "true or false")
-        if report.field(channel, "color", place, _is_text, "a string", old or report.strict) and report.strict:
+        if report.field(channel, "color", place, is_text, "a string", old or report.strict) and report.strict:
             report.field(channel, "color", place, lambda v: bool(_COLOR.fullmatch(v)), "RRGGBB in hexadecimal digits")
         _window(report, channel, place, old or report.strict)
 
 
-def _distinct_or_not(report: _Report, value: Any, where: str) -> list[tuple[str, Mapping[str, Any]]]:
+def _distinct_or_not(report: Report, value: Any, where: str) -> list[tuple[str, Mapping[str, Any]]]:
     """The objects of a list; two channels may be shown alike."""
     if not isinstance(value, list):
         report.say(where, f"a list is expected, found {value!r:.80}")
@@ -287,16 +204,16 @@ def _distinct_or_not(report: _Report, value: Any, where: str) -> list[tuple[str,
     return [(f"{where}[{k}]", v) for k, v in enumerate(value) if report.is_object(v, f"{where}[{k}]")]
 
 
-def _window(report: _Report, channel: Mapping[str, Any], where: str, required: bool) -> None:
+def _window(report: Report, channel: Mapping[str, Any], where: str, required: bool) -> None:
     if report.field(channel, "window", where, lambda v: isinstance(v, Mapping), "an object", required):
         for key in ("start", "min", "end", "max"):
-            report.field(channel["window"], key, f"{where}.window", _is_number, "a number", required=True)
+            report.field(channel["window"], key, f"{where}.window", is_number, "a number", required=True)
 
 
 # ---------------------------------------------------------------------------------------------- labels
 
 
-def _label(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
+def _label(report: Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
     if not report.is_object(value, where):
         return
     if not ome:
@@ -306,55 +223,56 @@ def _label(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> N
     if "colors" in value:
         seen: list[Any] = []
         for place, color in report.objects(value["colors"], f"{where}.colors"):
-            if report.field(color, "label-value", place, _is_number, "a number", required=True):
+            if report.field(color, "label-value", place, is_number, "a number", required=True):
                 if color["label-value"] in seen:
                     report.say(place, f"the label {color['label-value']} has a colour already")
                 seen.append(color["label-value"])
             report.field(color, "rgba", place, _is_rgba, "a list of four whole numbers from 0 to 255")
     if "properties" in value:
         for place, entry in report.objects(value["properties"], f"{where}.properties"):
-            report.field(entry, "label-value", place, _is_whole, "a whole number", required=True)
+            report.field(entry, "label-value", place, is_whole, "a whole number", required=True)
     if report.field(value, "source", where, lambda v: isinstance(v, Mapping), "an object"):
-        report.field(value["source"], "image", f"{where}.source", _is_text, "a string")
+        report.field(value["source"], "image", f"{where}.source", is_text, "a string")
 
 
 def _is_rgba(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(_is_whole(v) and 0 <= v <= 255 for v in value)
+    return isinstance(value, list) and len(value) == 4 and all(is_whole(v) and 0 <= v <= 255 for v in value)
 
 
-def _labels(report: _Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
-    if not isinstance(value, list) or not all(map(_is_text, value)):
+def _labels(report: Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
+    if not isinstance(value, list) or not all(map(is_text, value)):
         report.say(where, f"a list of paths is expected, found {value!r:.80}")
 
 
 # ---------------------------------------------------------------------------------------------- collections
 
 
-def _plate(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
+def _plate(report: Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
     if not report.is_object(value, where):
         return
     if not ome:
         report.version(value, where, ("0.1", "0.2", "0.3", "0.4"))
         report.advise(value, where, "version")
     report.advise(value, where, "name")
-    report.field(value, "name", where, _is_text, "a string")
-    report.field(value, "field_count", where, _is_positive, "a positive whole number")
+    report.field(value, "name", where, is_text, "a string")
+    report.field(value, "field_count", where, is_positive, "a positive whole number")
     for key in ("columns", "rows"):
         for place, line in report.objects(value.get(key), f"{where}.{key}"):
             report.field(line, "name", place, _is_name, "letters and digits", required=True)
     for place, well in report.objects(value.get("wells"), f"{where}.wells"):
-        expected = _well_path(value, well) if ome else None
+        # rows before columns: a rule of 0.5 that examples of the other versions break
+        expected = _well_path(value, well) if ome.get("version") == "0.5" else None
         report.field(well, "path", place, partial(_is_well_path, expected), expected or "row/column", required=True)
         for key in ("rowIndex", "columnIndex"):
-            report.field(well, key, place, _is_count, "a whole number from 0 on", required=True)
+            report.field(well, key, place, is_count, "a whole number from 0 on", required=True)
     for place, run in _distinct_or_not(report, value.get("acquisitions", []), f"{where}.acquisitions"):
-        report.field(run, "id", place, _is_count, "a whole number from 0 on", required=True)
-        report.field(run, "maximumfieldcount", place, _is_positive, "a positive whole number")
+        report.field(run, "id", place, is_count, "a whole number from 0 on", required=True)
+        report.field(run, "maximumfieldcount", place, is_positive, "a positive whole number")
         report.advise(run, place, "name", "maximumfieldcount")
         for key in ("starttime", "endtime"):
-            report.field(run, key, place, _is_count, "whole seconds since 1970")
+            report.field(run, key, place, is_count, "whole seconds since 1970")
         for key in ("name", "description"):
-            report.field(run, key, place, _is_text, "a string")
+            report.field(run, key, place, is_text, "a string")
 
 
 def _well_path(plate: Mapping[str, Any], well: Mapping[str, Any]) -> str | None:
@@ -374,7 +292,7 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(_NAME.fullmatch(value))
 
 
-def _well(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
+def _well(report: Report, value: Any, where: str, ome: Mapping[str, Any]) -> None:
     if not report.is_object(value, where):
         return
     if not ome:
@@ -385,29 +303,29 @@ def _well(report: _Report, value: Any, where: str, ome: Mapping[str, Any]) -> No
     for place, image in report.objects(value.get("images"), f"{where}.images"):
         kind = _is_group_name if loose else _is_name
         report.field(image, "path", place, kind, "letters and digits", required=True)
-        report.field(image, "acquisition", place, _is_whole, "a whole number")
+        report.field(image, "acquisition", place, is_whole, "a whole number")
 
 
 def _is_group_name(value: Any) -> bool:
     return isinstance(value, str) and bool(_GROUP.fullmatch(value)) and value.strip(".") != "" and value[:2] != "__"
 
 
-def _layout(report: _Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
+def _layout(report: Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
     if value != 3:
         report.say(where, f"3 is expected, found {value!r:.80}")
 
 
-def _series(report: _Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
-    if not isinstance(value, list) or not value or not all(map(_is_text, value)):
+def _series(report: Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
+    if not isinstance(value, list) or not value or not all(map(is_text, value)):
         report.say(where, f"a list of paths is expected, found {value!r:.80}")
 
 
-def _scene(report: _Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
+def _scene(report: Report, value: Any, where: str, _: Mapping[str, Any]) -> None:
     if report.is_object(value, where):
         _other_transforms(report, value.get("coordinateTransformations"), f"{where}.coordinateTransformations")
 
 
-_RULES: dict[str, Callable[[_Report, Any, str, Mapping[str, Any]], None]] = {
+_RULES: dict[str, Callable[[Report, Any, str, Mapping[str, Any]], None]] = {
     "multiscales": _multiscales,
     "omero": _omero,
     "image-label": _label,
