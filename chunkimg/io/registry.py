@@ -9,13 +9,14 @@ from typing import Any
 from ..errors import FormatError, UnsupportedError
 from .format import Format
 from .source import FileSource
+from .zarr_names import split_zip
 
 __all__ = ["FORMATS", "format_of", "format_to_write"]
 
 #: name -> (module, suffixes); modules are imported when they are needed
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nifti": ("chunkimg.io.nifti", (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")),
-    "zarr": ("chunkimg.io.zarr", (".zarr",)),
+    "zarr": ("chunkimg.io.zarr", (".zarr", ".zarr.zip", ".ozx", ".zip")),
 }
 
 
@@ -54,8 +55,11 @@ def format_of(source: Any, format: str | None = None) -> Format:
     path = os.fspath(source)
     if "://" in path:
         return _remote(path, format)
-    if not os.path.exists(path):
+    zipped = split_zip(path)
+    if not os.path.exists(path) and zipped is None:
         raise FileNotFoundError(f"{path}: no such file or folder")
+    if zipped is not None and format in (None, "zarr"):
+        return load("zarr")
     if os.path.isdir(path):
         found = load(format or "zarr")
         if found.name != "zarr" or not found.sniff(path):
@@ -71,7 +75,7 @@ def _of_file(path: str, format: str | None) -> Format:
     named = _by_suffix(path)
     name = format or (named[0] if named else None)
     if name == "zarr":
-        raise FormatError(f"{path}: a Zarr store is a folder, this is a file")
+        raise FormatError(f"{path}: a Zarr store is a folder or a zip file, this is neither")
     if path.lower().endswith((".img", ".img.gz")) and name == "nifti":
         # the voxels of a pair; the header beside them is what is sniffed on opening
         return load(name)
