@@ -38,7 +38,7 @@ LAYERS = [
         "io.gzip_write",
     },
     {"io.nifti_update", "io.zarr_array", "io.zarr_zip", "io.zarr_store", "io.zarr_layout", "io.zarr_grid"},
-    {"io.nifti_write", "io.zarr_write"},
+    {"io.nifti_write", "io.zarr_dest", "io.zarr_nodes", "io.zarr_write"},
     {"io.nifti", "io.nifti_zarr", "io.zarr"},
     {"io.registry"},
     {"image"},

@@ -63,7 +63,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
 
 
 def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
-    for name in ("chunks", "codec", "downsample"):
+    for name in ("chunks", "codec", "downsample", "ome_version"):
         if getattr(options, name) is not None:
             raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
     if options.pyramid:

@@ -19,6 +19,7 @@ from ..lazy import Scaling
 from ..volume import TimeAxis, Volume
 from . import nifti_zarr, zarr_layout, zarr_store
 from .format import Header, ReadOptions, WriteOptions
+from .ome import IMAGE_LABEL
 from .ome_read import channels_of, dims_of, metadata_of
 from .zarr_array import ZarrArray, arranged, decoding
 from .zarr_grid import MAX_AXIS, ome_grid, own_grid, plain_grid, spatial_arrays
@@ -30,8 +31,6 @@ __all__ = ["ZarrFormat", "level_count"]
 
 #: attributes of an array that its readers act upon
 _OF_XARRAY = frozenset({"_ARRAY_DIMENSIONS", "coordinates"})
-#: what OME-Zarr says of a label image, kept as it is
-_IMAGE_LABEL = "image-label"
 
 
 class ZarrFormat:
@@ -198,9 +197,9 @@ def _properties(found: Found, root: Mapping[str, Any], attrs: Mapping[str, Any])
     out = metadata.properties_of(attrs)
     if found.label:
         out[keys.LABEL] = True
-        stated = metadata_of(root).get(_IMAGE_LABEL)
+        stated = metadata_of(root).get(IMAGE_LABEL)
         if isinstance(stated, Mapping) and stated:
-            out[_IMAGE_LABEL] = dict(stated)
+            out[IMAGE_LABEL] = dict(stated)
     return out
 
 
