@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,13 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None) -> 
     options = dict(storage_options) if storage_options else None
     try:
         with _lenient():
-            return zarr.open(where, mode="r", path=path, storage_options=options)
+            try:
+                return zarr.open(where, mode="r", path=path, storage_options=options)
+            except TypeError:
+                array = _draft_array(where, path or "")
+                if array is None:
+                    raise
+                return array
     except FileNotFoundError as error:
         raise FormatError(
             f"{source}: no Zarr group or array is here: there is no zarr.json (v3), .zgroup or .zarray (v2); was its "
@@ -56,6 +63,34 @@ def _place(source: Any) -> tuple[Any, str | None]:
     from .zarr_zip import ZipFolder
 
     return ZipFolder.at_root(inside[0]), inside[1] or None
+
+
+def _draft_array(where: Any, path: str) -> Any:
+    """An array whose metadata has transpositions as a draft of Zarr v3 had them: order C or F instead of axes."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+    from zarr.storage import LocalStore, StorePath
+
+    if isinstance(where, (str, os.PathLike)):
+        where = LocalStore(os.fspath(where), read_only=True)
+    raw = sync(where.get(f"{path}/zarr.json".lstrip("/"), default_buffer_prototype()))
+    document: Any = None if raw is None else json.loads(raw.to_bytes())
+    if not isinstance(document, dict) or not isinstance(document.get("shape"), list):
+        return None
+    metadata: Any = {**document, "codecs": _with_axes(document.get("codecs"), len(document["shape"]))}
+    return zarr.Array(zarr.AsyncArray(metadata, StorePath(where, path)))
+
+
+def _with_axes(value: Any, ndim: int) -> Any:
+    """JSON of codecs with every order C or F as a list of axes; codecs of shards have codecs within."""
+    if isinstance(value, list):
+        return [_with_axes(v, ndim) for v in value]
+    if isinstance(value, dict):
+        orders = {"C": list(range(ndim)), "F": list(range(ndim))[::-1]}
+        named = {k: v for k, v in value.items() if k == "order" and isinstance(v, str)}
+        return {k: orders.get(v, v) if k in named else _with_axes(v, ndim) for k, v in value.items()}
+    return value
 
 
 def child(group: Any, path: str) -> Any:
