@@ -83,7 +83,7 @@ def is_number(value: Any) -> bool:
 
 def is_whole(value: Any) -> bool:
     """A whole number, however it is written."""
-    return is_number(value) and float(value).is_integer()
+    return is_number(value) and (isinstance(value, int) or value.is_integer())
 
 
 def is_count(value: Any) -> bool:

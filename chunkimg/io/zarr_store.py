@@ -62,7 +62,8 @@ def _place(source: Any) -> tuple[Any, str | None]:
         return path, None
     from .zarr_zip import ZipFolder
 
-    return ZipFolder.at_root(inside[0]), inside[1] or None
+    store, inner = ZipFolder.open_at(*inside)
+    return store, inner or None
 
 
 def _draft_array(where: Any, path: str) -> Any:

@@ -59,27 +59,35 @@ class ZipFolder(Store):
         self._is_open = True
 
     @classmethod
-    def at_root(cls, path: str) -> ZipFolder:
-        """The store in a zip file: at its top, or in the one folder that has Zarr metadata.
+    def open_at(cls, path: str, inner: str) -> tuple[ZipFolder, str]:
+        """The store in a zip file, at its top or in the one folder that has Zarr metadata, and the path in it.
+
+        Parameters
+        ----------
+        path : str
+            The zip file.
+        inner : str
+            A path within; it may begin with the folder of the store.
 
         Raises
         ------
         FormatError
-            If there is none, or more than one.
+            If there is no store, or more than one to choose from.
         """
         source = FileSource.open(path)
         names = _entries(source)
         if any(name in names for name in METADATA):
-            return cls(source)
+            return cls(source), inner
         tops = {name.partition("/")[0] for name in names}
         found = sorted(top for top in tops if any(f"{top}/{name}" in names for name in METADATA))
+        first, _, rest = inner.partition("/")
+        if first in found:
+            return cls(source, f"{first}/"), rest
         if len(found) == 1:
-            return cls(source, f"{found[0]}/")
+            return cls(source, f"{found[0]}/"), inner
         if found:
             raise FormatError(f"{path}: holds {len(found)} Zarr stores; open one by its path, {path}/{found[0]}")
-        raise FormatError(
-            f"{path}: this zip file holds no Zarr store: there is no zarr.json (v3) or .zgroup (v2) in it"
-        )
+        raise FormatError(f"{path}: this zip file holds no Zarr store: no zarr.json (v3) or .zgroup (v2) is in it")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ZipFolder) and (self.source, self.prefix) == (other.source, other.prefix)
