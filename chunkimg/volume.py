@@ -13,7 +13,7 @@ from .errors import GeometryError
 from .geometry import Grid, Poses
 from .lazy import LazyArray, ScaledArray, Scaling, ViewArray
 
-__all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "TimeAxis", "Volume", "pick_channels"]
+__all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "PER_CHANNEL", "TimeAxis", "Volume", "pick_channels"]
 
 #: every image has its dims in this order; z, y, x always, t and c where the source declares them
 DIMS = ("t", "c", "z", "y", "x")

@@ -176,3 +176,75 @@ def test_collections_of_bioformats2raw(tmp_path, listed):
         root["OME"].attrs["series"] = names
     with pytest.raises(ci.UnsupportedError, match=f"collection of 2 images.*a.zarr/{names[0]}, .*a.zarr/{names[1]}"):
         ci.open_image(path)
+
+
+# ---------------------------------------------------------------------------------------------- the rest
+
+
+def test_sources_of_other_kinds(tmp_path):
+    """URLs of any file system and paths in them; stores that are given as such."""
+    fsspec = pytest.importorskip("fsspec")
+    store(tmp_path / "a.zarr", voxels(3, 4, 5), ZYX, scale=[3, 2, 1], version="0.5")
+    stated = {"image-label": {}}
+    store(tmp_path / "a.zarr" / "labels" / "n", voxels(3, 4, 5) % 2, ZYX, version="0.5", more=stated)
+    memory = fsspec.filesystem("memory")
+    for file in (p for p in (tmp_path / "a.zarr").rglob("*") if p.is_file()):
+        memory.pipe(f"/stores/a.zarr/{file.relative_to(tmp_path / 'a.zarr')}", file.read_bytes())
+    expected = ci.open_image(tmp_path / "a.zarr").img.grid
+    assert ci.open_image("memory://stores/a.zarr").img.grid == expected
+    assert ci.open_image("memory://stores/a.zarr/0").img.grid == expected
+    assert ci.open_image("memory://stores/a.zarr/labels/n").img.is_label
+    assert ci.open_image(zarr.storage.LocalStore(tmp_path / "a.zarr")).img.grid == expected
+    memory.rm("/stores", recursive=True)
+
+
+def test_a_label_image_may_be_written_beside_its_image(tmp_path):
+    """But nothing over what it is read from."""
+    store(tmp_path / "a.zarr", voxels(3, 4, 5), ZYX, version="0.5")
+    image = ci.open_image(tmp_path / "a.zarr")
+    zarr.open_group(tmp_path / "a.zarr" / "labels", mode="a").attrs["ome"] = {"version": "0.5", "labels": ["n"]}
+    (image > 30).img.save(tmp_path / "a.zarr" / "labels" / "n", format="zarr")
+    label = ci.open_image(tmp_path / "a.zarr" / "labels" / "n")
+    assert label.img.is_label and label.img.same_grid(image)
+    with pytest.raises(ci.FormatError, match="read from this store"):
+        (label + 1).img.save(tmp_path / "a.zarr", overwrite=True)
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.zarr").values, voxels(3, 4, 5))
+
+
+def test_a_pyramid_of_others(tmp_path):
+    data = voxels(4, 6, 8)
+    store(tmp_path / "a.zarr", data, ZYX)
+    root = zarr.open_group(tmp_path / "a.zarr", mode="a")
+    root.create_array("1", data=data[:, ::2, ::2])
+    scales = root.attrs["multiscales"]
+    steps = [{"type": "scale", "scale": [1, 2, 2]}]
+    scales[0]["datasets"].append({"path": "1", "coordinateTransformations": steps})
+    root.attrs["multiscales"] = scales
+    tree = ci.open_pyramid(tmp_path / "a.zarr")
+    assert [tree[f"scale{k}"].image.img.spacing for k in range(2)] == [(1, 1, 1), (2, 2, 1)]
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.zarr", level=-1).values, data[:, ::2, ::2])
+    with pytest.raises(ci.FormatError, match="has 2 resolution levels, level 2"):
+        ci.open_image(tmp_path / "a.zarr", level=2)
+
+
+def test_names_of_channels_do_not_fit_nifti(tmp_path):
+    store(tmp_path / "a.zarr", voxels(2, 3, 4, 5), [axis("c", "channel"), *ZYX], more={"omero": OMERO})
+    image = ci.open_image(tmp_path / "a.zarr").img.assign_geometry(space="RAS")
+    with pytest.warns(ci.ChunkImgWarning, match="names and colours of channels"):
+        image.img.save(tmp_path / "a.nii")
+
+
+def test_command_line(tmp_path):
+    import subprocess
+    import sys
+
+    def run(*args):
+        command = [sys.executable, "-m", "chunkimg", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    store(tmp_path / "a.zarr", voxels(3, 4, 5), ZYX, version="0.5")
+    store(tmp_path / "a.zarr" / "labels" / "n", voxels(3, 4, 5), ZYX, version="0.5")
+    zarr.open_group(tmp_path / "a.zarr" / "labels", mode="a").attrs["ome"] = {"version": "0.5", "labels": ["n"]}
+    assert "labels/n" in run("info", tmp_path / "a.zarr")
+    run("convert", tmp_path / "a.zarr", tmp_path / "b.zarr", "--ome-version", "0.4")
+    assert ci.read_header(tmp_path / "b.zarr").fields["zarr_format"] == 2

@@ -194,7 +194,7 @@ def build_header(
     update.update_units(fields, before, units, time_unit, dest)
     update.update_times(fields, before, volume.times, dest)
     update.update_time(fields, before, volume.time)
-    update.update_channels(fields, volume.channels)
+    update.update_channels(fields, volume.channels, dest)
     return _finish(fields, tail, single), stored.newbyteorder(byteorder), order  # type: ignore[arg-type]
 
 

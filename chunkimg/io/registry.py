@@ -40,6 +40,12 @@ def _by_suffix(path: str) -> tuple[str, str] | None:
     return name, suffix
 
 
+def _name_of(path: str) -> str | None:
+    """The format that a name tells, or None."""
+    named = _by_suffix(path)
+    return None if named is None else named[0]
+
+
 def format_of(source: Any, format: str | None = None) -> Format:
     """The format of a source: as told, else by its longest suffix; the bytes must agree.
 
@@ -58,7 +64,7 @@ def format_of(source: Any, format: str | None = None) -> Format:
     zipped = split_zip(path)
     if not os.path.exists(path) and zipped is None:
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if zipped is not None and format in (None, "zarr"):
+    if zipped is not None and (zipped[1] or (format or _name_of(path) or "zarr") == "zarr"):
         return load("zarr")
     if os.path.isdir(path):
         found = load(format or "zarr")

@@ -94,7 +94,7 @@ def _volume(found: Found, source: Any) -> Volume:
         time=_time(parent) if times is None else None,
         scaling=_scaling(attrs, data.dtype, source),
         properties=_properties(found, root, attrs),
-        rank=attrs.get(keys.RANK, sum(name is not None for name in names)),
+        rank=metadata.rank_of({keys.RANK: sum(name is not None for name in names), **attrs}),
         headers=metadata.headers_of(attrs),
         channels=_channels(parent, root, sizes),
         source=str(source),

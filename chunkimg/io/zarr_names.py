@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["METADATA", "ZIP_MAGIC", "is_node", "split_zip"]
+__all__ = ["METADATA", "is_node", "split_zip"]
 
-ZIP_MAGIC = b"PK"
+_ZIP_MAGIC = b"PK\x03\x04"
 #: documents of which a Zarr node has at least one
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -25,4 +25,4 @@ def split_zip(path: str) -> tuple[str, str] | None:
     if not os.path.isfile(head):
         return None
     with open(head, "rb") as f:
-        return (head, inner) if f.read(2) == ZIP_MAGIC else None
+        return (head, inner) if f.read(4) == _ZIP_MAGIC else None
