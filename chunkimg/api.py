@@ -33,7 +33,8 @@ def open_image(
     Parameters
     ----------
     source : str, path, URL or zarr Store
-        ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), ``.nrrd``, ``.nhdr``, or a Zarr store.
+        ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), ``.nrrd``, ``.nhdr``, or a Zarr store (folder,
+        zip file, URL) or a path in one, as that of a label image: ``store.zarr/labels/nuclei``.
     chunks : "auto", int, tuple or dict
         Dask blocks by dim. ``"auto"`` plans blocks of about 32 MiB that fit how the source is stored.
     level : int
@@ -124,14 +125,15 @@ def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options
     image : xarray.DataArray
         An image; any lazy expression of images.
     dest : str, path, URL or zarr Store
-        The suffix chooses the format: ``.nii``, ``.nii.gz``, ``.hdr``/``.img``, ``.nrrd``, ``.nhdr`` or ``.zarr``.
+        The suffix chooses the format: ``.nii``, ``.nii.gz``, ``.hdr``/``.img``, ``.nrrd``, ``.nhdr``, ``.zarr``, or
+        ``.zarr.zip`` and ``.ozx`` for a store in a zip file.
     format : str, optional
         ``"nifti"``, ``"nrrd"`` or ``"zarr"``, where the name does not tell.
     **options
         Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
-        ``codec``, ``pyramid``, ``downsample``, ``storage_options``; for NIfTI ``version``, ``gzip_level``;
-        for NRRD ``encoding`` (``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"``, ``"hex"``), ``gzip_level``;
-        ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
+        ``codec``, ``pyramid``, ``downsample``, ``ome_version`` ("0.5" or "0.4"), ``storage_options``; for NIfTI
+        ``version``, ``gzip_level``; for NRRD ``encoding`` (``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"``,
+        ``"hex"``), ``gzip_level``; ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
 
     Raises
     ------

@@ -58,6 +58,7 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
         click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
+        click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
         click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz, NRRD gzip: 0 (fastest) to 3."),
         click.option(
@@ -221,6 +222,8 @@ def _print_header(header: Any, fields: bool) -> None:
         rows.append(("time", f"frames: {len(header.times)}, from {header.times[0]:g} to {header.times[-1]:g}{unit}"))
     if header.scaling is not None:
         rows.append(("scaling", f"value = {header.scaling[0]:g} · stored + {header.scaling[1]:g}"))
+    if header.fields.get("labels"):
+        rows.append(("labels", ", ".join(f"labels/{name}" for name in header.fields["labels"])))
     rows += [(key, str(value)) for key, value in header.properties.items()]
     if fields:
         rows += [(f"header {key}", str(value)) for key, value in header.fields.items()]

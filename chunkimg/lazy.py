@@ -272,6 +272,8 @@ class ViewArray(_View):
         self.axes = tuple(range(source.ndim)) if axes is None else tuple(axes)
         self.shape = tuple(1 if a is None else len(self.picks[a]) for a in self.axes)
         self.dtype = source.dtype
+        if source.chunks is not None and all(p == range(n) for p, n in zip(self.picks, source.shape, strict=True)):
+            self.chunks = tuple(1 if a is None else source.chunks[a] for a in self.axes)
         forwards = all(isinstance(p, range) and p.step > 0 for p in self.picks)
         # read against the grain, a sequential source has no front-to-back order
         if source.file_order is not None and forwards:

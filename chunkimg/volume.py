@@ -13,10 +13,14 @@ from .errors import GeometryError
 from .geometry import Grid, Poses
 from .lazy import LazyArray, ScaledArray, Scaling, ViewArray
 
-__all__ = ["DIMS", "TimeAxis", "Volume", "pick_channels"]
+__all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "PER_CHANNEL", "TimeAxis", "Volume", "pick_channels"]
 
 #: every image has its dims in this order; z, y, x always, t and c where the source declares them
 DIMS = ("t", "c", "z", "y", "x")
+
+#: attributes of c that hold one entry per channel: names, and how OMERO shows them (colour, window, …)
+CHANNEL_NAMES, OMERO = "names", "omero"
+PER_CHANNEL = (CHANNEL_NAMES, OMERO)
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,11 @@ class Volume:
 
 
 def pick_channels(channels: Mapping[str, Any], picked: Sequence[int]) -> dict[str, Any]:
-    """Attributes of c after some channels were picked: step and offset of a spectral axis follow."""
+    """Attributes of c after some channels were picked: names, and step and offset of a spectral axis, follow."""
     out = dict(channels)
+    for key in PER_CHANNEL:
+        if isinstance(out.get(key), (list, tuple)) and max(picked, default=-1) < len(out[key]):
+            out[key] = [out[key][k] for k in picked]
     step, offset = out.get("step"), out.get("offset")
     if not isinstance(step, (int, float)) or not isinstance(offset, (int, float)):
         return out

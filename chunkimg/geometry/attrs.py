@@ -39,11 +39,15 @@ __all__ = [
     "SPACING",
     "UNITS",
     "Coordinate",
+    "completed",
     "decode",
     "decode_poses",
+    "directed",
     "encode",
     "encode_poses",
+    "reference",
     "strict_json",
+    "undirected",
     "validate",
 ]
 
@@ -85,15 +89,10 @@ def encode(grid: Grid) -> tuple[dict[str, Coordinate], dict[str, Any]]:
     """
     spacing, direction = aff.decompose(grid.matrix)
     start = np.linalg.solve(direction, grid.matrix[:3, 3])
-    coordinates: dict[str, Coordinate] = {}
-    for k, axis in enumerate(AXES):
-        attributes = {
-            UNITS: grid.units,
-            DIRECTION: direction[:, k].tolist(),
-            SPACING: float(spacing[k]),
-            SPACE: grid.space,
-        }
-        coordinates[axis] = (start[k] + spacing[k] * np.arange(grid.shape[k]), attributes)
+    coordinates: dict[str, Coordinate] = {
+        axis: (start[k] + spacing[k] * np.arange(grid.shape[k]), attributes)
+        for k, (axis, attributes) in enumerate(_attributes(grid).items())
+    }
     reference = {
         _AFFINE: [list(row) for row in grid.affine],
         SPACING: list(grid.spacing),
@@ -136,6 +135,54 @@ def decode(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) -> G
     space = _agreed(coordinates, SPACE)
     matrix = _exact(matrix, shape, attrs)
     return Grid((shape[0], shape[1], shape[2]), tuple(map(tuple, matrix.tolist())), space, units)
+
+
+def _attributes(grid: Grid) -> dict[str, dict[str, Any]]:
+    """Attributes of the coordinates of a grid."""
+    spacing, direction = aff.decompose(grid.matrix)
+    return {
+        axis: {
+            UNITS: grid.units,
+            DIRECTION: direction[:, k].tolist(),
+            SPACING: float(spacing[k]),
+            SPACE: grid.space,
+        }
+        for k, axis in enumerate(AXES)
+    }
+
+
+def directed(coordinates: Mapping[str, Coordinate]) -> bool:
+    """Whether coordinates say where they lie: any of them has a direction."""
+    return any(DIRECTION in attributes for _, attributes in coordinates.values())
+
+
+def completed(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) -> dict[str, Coordinate]:
+    """Coordinates whose attributes were dropped, with direction, spacing and space of the reference grid in `attrs`.
+
+    What a coordinate says itself is kept; without a reference, all are returned as they are.
+    """
+    grid = reference(attrs)
+    if grid is None:
+        return dict(coordinates)
+    known = _attributes(grid)
+    return {a: (values, {**known[a], **attributes}) for a, (values, attributes) in coordinates.items()}
+
+
+def undirected(values: NDArray[np.float64], axis: str, unit: str, spacing: float) -> Coordinate:
+    """A coordinate along an axis of an unknown space, as a source has it that does not say where the patient is."""
+    column = [1.0 if a == axis else 0.0 for a in AXES]
+    return values, {UNITS: unit, DIRECTION: column, SPACING: spacing, SPACE: "unknown"}
+
+
+def reference(attrs: Mapping[str, Any]) -> Grid | None:
+    """The reference grid in image attributes, or None where there is none that is whole."""
+    matrix = _reference(attrs)
+    if matrix is None or not {DIRECTION, _SHAPE, SPACE} <= set(attrs):
+        return None
+    try:
+        return Grid(tuple(attrs[_SHAPE]), tuple(map(tuple, matrix.tolist())), attrs[SPACE], attrs.get(UNITS, "unknown"))
+    except (GeometryError, TypeError):
+        return None
 
 
 def validate(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ DICOM PS3.3 C.7.6.2.1.1 "Image Position and Image Orientation" (LPS+).
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,15 @@ __all__ = [
     "axis_codes",
     "axis_letters",
     "body_direction",
+    "body_letter",
     "canonical_time_unit",
     "canonical_unit",
     "check_space",
     "from_seconds",
+    "in_unit",
     "mm_per",
     "ome_unit",
+    "ras_direction",
     "rows_to_space",
     "to_seconds",
 ]
@@ -52,6 +56,13 @@ UNITS: dict[str, tuple[float, tuple[str, ...]]] = {
     "angstrom": (1e-7, ("\u00c5", "\u212b", "angstroms", "\u00e5ngstr\u00f6m")),
     "pm": (1e-9, ("picometer", "picometre")),
     "inch": (25.4, ("in", "inches")),
+    "foot": (304.8, ("ft", "feet")),
+    "yard": (914.4, ("yd", "yards")),
+    "mile": (1609344.0, ("miles",)),
+    "dm": (100.0, ("decimeter", "decimetre")),
+    "hm": (1e5, ("hectometer", "hectometre")),
+    "km": (1e6, ("kilometer", "kilometre")),
+    "fm": (1e-12, ("femtometer", "femtometre")),
 }
 _SPELLINGS = {name: unit for unit, (_, names) in UNITS.items() for name in (unit, *names)}
 
@@ -149,6 +160,18 @@ def body_direction(letter: str) -> str:
     return f"{_BODY[OPPOSITE[letter]]} to {_BODY[letter]}"
 
 
+def body_letter(direction: str) -> str | None:
+    """``"left to right"`` or ``"left-to-right"`` -> ``"R"``, inverse of `body_direction`; None for other words."""
+    words = direction.replace("-", " ")
+    return next((letter for letter in OPPOSITE if body_direction(letter) == words), None)
+
+
+def ras_direction(letter: str) -> tuple[float, float, float]:
+    """Unit vector in RAS+ of an axis that increases towards a letter: ``"L"`` -> (-1, 0, 0)."""
+    x, y, z = (1.0 if letter == towards else -1.0 if letter == OPPOSITE[towards] else 0.0 for towards in "RAS")
+    return x, y, z
+
+
 def canonical_unit(name: str | None) -> str:
     """Canonical short name of a unit of length; names that are not known are kept, none is ``"unknown"``."""
     if not name:
@@ -159,7 +182,8 @@ def canonical_unit(name: str | None) -> str:
 def ome_unit(unit: str) -> str | None:
     """Name of a unit of length in OME-Zarr, or None where it has none."""
     entry = UNITS.get(canonical_unit(unit))
-    return None if entry is None else entry[1][0] if unit not in ("inch", "angstrom") else unit
+    # long names of metric units; the others are called what we call them
+    return None if entry is None else entry[1][0] if entry[1][0].endswith("meter") else canonical_unit(unit)
 
 
 def mm_per(unit: str) -> float:
@@ -177,6 +201,20 @@ def mm_per(unit: str) -> float:
             f"lengths of this image are in unit {unit!r}, which cannot be converted to mm; declare the unit with "
             f"img.img.assign_geometry(units=...), one of {', '.join(UNITS)}"
         ) from None
+
+
+def in_unit(value: float, unit: str, target: str) -> float:
+    """A length in another unit; multiplies or divides by whole numbers where that is possible: 325 nm is 0.325 um.
+
+    Raises
+    ------
+    GeometryError
+        If one of the units is unknown.
+    """
+    per = mm_per(unit) / mm_per(target)
+    if per < 1 and math.isclose(round(1 / per) * per, 1.0, rel_tol=1e-12):
+        return value / round(1 / per)
+    return value * (round(per) if math.isclose(per, round(per), rel_tol=1e-12) else per)
 
 
 def canonical_time_unit(name: str | None) -> str:

@@ -12,10 +12,11 @@ __all__ = ["NAMES", "compressor"]
 
 #: name -> highest level
 _LEVELS = {"blosc-zstd": 9, "blosc-lz4": 9, "zstd": 22, "gzip": 9, "none": 0}
+_DEFAULT = {"blosc-zstd": 3, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 NAMES = tuple(_LEVELS)
 
 
-def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> Any:
+def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False, zarr_format: int = 3) -> Any:
     """A zarr compressor.
 
     Parameters
@@ -28,14 +29,14 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> 
         Type of the voxels.
     labels : bool
         Whether voxels are labels.
+    zarr_format : int
+        2 or 3: they know the same codecs by different objects.
 
     Raises
     ------
     FormatError
         If the name or level is not known.
     """
-    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
-
     if name is None:
         name = "zstd:1" if labels or dtype.kind == "b" else "blosc-zstd:3"
     kind, _, text = name.partition(":")
@@ -46,11 +47,27 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> 
         raise FormatError(f"codec {name!r}: levels of {kind} go up to {_LEVELS[kind]}")
     if kind == "none":
         return None
+    shuffle = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
+    level = _DEFAULT[kind] if level is None else level
+    return (_v2 if zarr_format == 2 else _v3)(kind, level, shuffle)
+
+
+def _v3(kind: str, level: int, shuffle: Any) -> Any:
+    from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+
     if kind == "zstd":
-        return ZstdCodec(level=3 if level is None else level)
+        return ZstdCodec(level=level)
     if kind == "gzip":
-        return GzipCodec(level=5 if level is None else level)
-    shuffle: Any = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
-    if kind == "blosc-lz4":
-        return BloscCodec(cname="lz4", clevel=5 if level is None else level, shuffle=shuffle)
-    return BloscCodec(cname="zstd", clevel=3 if level is None else level, shuffle=shuffle)
+        return GzipCodec(level=level)
+    return BloscCodec(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=shuffle)
+
+
+def _v2(kind: str, level: int, shuffle: str) -> Any:
+    import numcodecs
+
+    if kind == "zstd":
+        return numcodecs.Zstd(level=level)
+    if kind == "gzip":
+        return numcodecs.GZip(level=level)
+    flag = numcodecs.Blosc.SHUFFLE if shuffle == "shuffle" else numcodecs.Blosc.BITSHUFFLE
+    return numcodecs.Blosc(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=flag)

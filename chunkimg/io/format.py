@@ -118,6 +118,8 @@ class WriteOptions:
         Told the number of bytes to come, and each number of bytes done.
     chunks, codec, pyramid, downsample
         Zarr: chunk sizes by dim, codec name, whether to write a pyramid, ``"mean"`` or ``"mode"``.
+    ome_version
+        Zarr: ``"0.5"`` (Zarr v3, the default) or ``"0.4"`` (Zarr v2).
     version, gzip_level
         NIfTI: 1 or 2; NIfTI and NRRD: ISA-L's compression level, 0 (fastest) to 3, 2 by default.
     encoding
@@ -133,6 +135,7 @@ class WriteOptions:
     codec: str | None = None
     pyramid: bool = False
     downsample: str | None = None
+    ome_version: str | None = None
     version: int | None = None
     gzip_level: int | None = None
     encoding: str | None = None

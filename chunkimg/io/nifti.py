@@ -16,7 +16,7 @@ from .format import Header, ReadOptions, WriteOptions
 from .nifti_write import write
 from .source import FileSource
 
-__all__ = ["NiftiFormat", "layout_of", "other_axes"]
+__all__ = ["NiftiFormat", "layout_of", "other_axes", "properties_of"]
 
 #: more than this before the voxels is not read as a header
 _MAX_PREFIX = 64 << 20
@@ -70,7 +70,6 @@ def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
     data = file_array(data_file, layout)
     grid = nh.grid_of(facts, header_file.path)
     times, channels = other_axes(facts, dims)
-    properties = {k: nh.get_property(facts.fields, k) for k in nh.PROPERTIES if _is_set(facts, k)}
     volume = Volume(
         data=data,
         dims=dims,
@@ -78,13 +77,18 @@ def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
         times=times,
         time=nh.time_of(facts),
         scaling=nh.scaling_of(facts, header_file.path),
-        properties=properties,
+        properties=properties_of(facts),
         rank=len(facts.shape),
         headers=headers,
         channels=channels,
         source=str(path),
     )
     return volume, facts
+
+
+def properties_of(facts: nh.HeaderFacts) -> dict[str, Any]:
+    """Properties of the image that the header sets."""
+    return {k: nh.get_property(facts.fields, k) for k in nh.PROPERTIES if _is_set(facts, k)}
 
 
 def _is_set(facts: nh.HeaderFacts, name: str) -> bool:

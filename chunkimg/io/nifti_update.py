@@ -23,7 +23,7 @@ from ..geometry.frames import from_seconds
 from ..geometry.poses import snapped_steps
 from ..lazy import Scaling
 from ..metadata import LABEL_INTENT
-from ..volume import TimeAxis
+from ..volume import PER_CHANNEL, TimeAxis
 from . import nifti_header as nh
 
 __all__ = [
@@ -292,8 +292,14 @@ def update_scaling(fields: Any, template: nh.HeaderFacts | None, scaling: Scalin
         raise FormatError(f"{dest}: the scaling ({slope}, {inter}) cannot be held in float32; convert the image first")
 
 
-def update_channels(fields: Any, channels: Mapping[str, Any]) -> None:
-    """Step and offset of a spectral fourth axis."""
+def update_channels(fields: Any, channels: Mapping[str, Any], dest: str) -> None:
+    """Step and offset of a spectral fourth axis; names of channels are lost with a warning."""
+    if set(PER_CHANNEL) & set(channels):
+        warnings.warn(
+            f"{dest}: NIfTI has no field for names and colours of channels; they are not written (OME-Zarr keeps them)",
+            ChunkImgWarning,
+            stacklevel=2,
+        )
     if channels.get("kind") == "spectral":
         for key, name, index in (("step", "pixdim", 4), ("offset", "toffset", None)):
             if isinstance(channels.get(key), (int, float)):

@@ -60,7 +60,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
 
 
 def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
-    for name in ("chunks", "codec", "downsample"):
+    for name in ("chunks", "codec", "downsample", "ome_version"):
         if getattr(options, name) is not None:
             raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
     if options.pyramid:
@@ -108,7 +108,7 @@ def build_header(
     update.update_units(fields, before, units, time_unit, dest)
     update.update_times(fields, before, volume.times, dest)
     update.update_time(fields, before, volume.time)
-    update.update_channels(fields, volume.channels)
+    update.update_channels(fields, volume.channels, dest)
     return _finish(fields, tail, single), stored.newbyteorder(byteorder), order  # type: ignore[arg-type]
 
 

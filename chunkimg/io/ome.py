@@ -1,4 +1,4 @@
-"""OME-Zarr metadata of our images: axes, scales, translations (OME-NGFF 0.5, https://ngff.openmicroscopy.org/0.5/)."""
+"""OME-Zarr metadata of our images: axes, scales, translations, channels (https://ngff.openmicroscopy.org/0.5/)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import numpy as np
 
 from ..geometry import Grid, frames
 from ..geometry import affine as aff
-from ..volume import TimeAxis, Volume
+from ..volume import CHANNEL_NAMES, OMERO, TimeAxis, Volume
 
-__all__ = ["multiscales", "paths"]
+__all__ = ["IMAGE_LABEL", "VERSIONS", "metadata"]
+
+#: versions that are written; 0.4 goes with Zarr v2, 0.5 with v3
+VERSIONS = ("0.4", "0.5")
+#: property of a label image: colours and properties of labels, as OME-Zarr has them
+IMAGE_LABEL = "image-label"
 
 
-def multiscales(levels: Sequence[tuple[str, Grid | None, TimeAxis | None]], volume: Volume, method: str | None) -> Any:
-    """The ``ome`` attribute of an image group.
+def metadata(
+    levels: Sequence[tuple[str, Grid | None, TimeAxis | None]], volume: Volume, method: str | None, version: str
+) -> dict[str, Any]:
+    """Attributes of an image group: ``ome`` in 0.5, ``multiscales`` and more in 0.4.
 
     Parameters
     ----------
@@ -25,6 +32,8 @@ def multiscales(levels: Sequence[tuple[str, Grid | None, TimeAxis | None]], volu
         The image.
     method : str or None
         How levels were made.
+    version : str
+        One of `VERSIONS`.
     """
     entry: dict[str, Any] = {
         "name": "image",
@@ -36,7 +45,49 @@ def multiscales(levels: Sequence[tuple[str, Grid | None, TimeAxis | None]], volu
     }
     if method is not None:
         entry["type"] = method
-    return {"version": "0.5", "multiscales": [entry]}
+    out = {"multiscales": [entry], **_omero(volume), **_label(volume, version)}
+    if version == "0.5":
+        return {"ome": {"version": version, **out}}
+    entry["version"] = version
+    return out
+
+
+def _omero(volume: Volume) -> dict[str, Any]:
+    """Names of channels and how to show them; colour and window are required, so that they are made up if unknown."""
+    count = volume.sizes.get("c", 0)
+    names = _each(volume.channels.get(CHANNEL_NAMES), count)
+    shown = _each(volume.channels.get(OMERO), count)
+    if names is None and shown is None:
+        return {}
+    channels: list[dict[str, Any]] = [{"color": "FFFFFF", "window": _window(volume)} for _ in range(count)]
+    for k, channel in enumerate(channels):
+        if shown is not None and isinstance(shown[k], Mapping):
+            channel.update(shown[k])
+        if names is not None:
+            channel["label"] = str(names[k])
+    return {"omero": {"channels": channels}}
+
+
+def _each(values: Any, count: int) -> Sequence[Any] | None:
+    """A list with one entry per channel, or None."""
+    return values if isinstance(values, (list, tuple)) and len(values) == count else None
+
+
+def _window(volume: Volume) -> dict[str, float]:
+    dtype = volume.values.dtype
+    low, high = (0, 1)
+    if dtype.kind in "iu":
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return {"start": low, "min": low, "end": high, "max": high}
+
+
+def _label(volume: Volume, version: str) -> dict[str, Any]:
+    """What was read of a label image as ``image-label``."""
+    stated = volume.properties.get(IMAGE_LABEL)
+    if not isinstance(stated, Mapping):
+        return {}
+    kept = {k: v for k, v in stated.items() if k not in ("version", "source")}
+    return {IMAGE_LABEL: {**kept, "version": version}}
 
 
 def _axis(dim: str, volume: Volume) -> dict[str, Any]:
@@ -76,13 +127,3 @@ def _transforms(dims: Sequence[str], grid: Grid | None, times: TimeAxis | None) 
         {"type": "scale", "scale": [scale[d] for d in dims]},
         {"type": "translation", "translation": [start[d] for d in dims]},
     ]
-
-
-def paths(attrs: Mapping[str, Any]) -> list[str]:
-    """Paths of the resolution levels that a group's attributes declare (0.4 and 0.5), finest first; empty if none."""
-    ome = attrs.get("ome")
-    declared = ome.get("multiscales") if isinstance(ome, Mapping) else attrs.get("multiscales")
-    try:
-        return [str(d["path"]) for d in declared[0]["datasets"]]  # type: ignore[index]
-    except (TypeError, KeyError, IndexError):
-        return []

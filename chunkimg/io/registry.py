@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import FormatError, UnsupportedError
 from .format import Format
 from .source import FileSource
+from .zarr_names import split_zip
 
 __all__ = ["FORMATS", "format_of", "format_to_write"]
 
@@ -16,7 +17,7 @@ __all__ = ["FORMATS", "format_of", "format_to_write"]
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nifti": ("chunkimg.io.nifti", (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")),
     "nrrd": ("chunkimg.io.nrrd", (".nrrd", ".nhdr")),
-    "zarr": ("chunkimg.io.zarr", (".zarr",)),
+    "zarr": ("chunkimg.io.zarr", (".zarr", ".zarr.zip", ".ozx", ".zip")),
 }
 
 
@@ -40,6 +41,12 @@ def _by_suffix(path: str) -> tuple[str, str] | None:
     return name, suffix
 
 
+def _name_of(path: str) -> str | None:
+    """The format that a name tells, or None."""
+    named = _by_suffix(path)
+    return None if named is None else named[0]
+
+
 def format_of(source: Any, format: str | None = None) -> Format:
     """The format of a source: as told, else by its longest suffix; the bytes must agree.
 
@@ -55,8 +62,11 @@ def format_of(source: Any, format: str | None = None) -> Format:
     path = os.fspath(source)
     if "://" in path:
         return _remote(path, format)
-    if not os.path.exists(path):
+    zipped = split_zip(path)
+    if not os.path.exists(path) and zipped is None:
         raise FileNotFoundError(f"{path}: no such file or folder")
+    if zipped is not None and (zipped[1] or (format or _name_of(path) or "zarr") == "zarr"):
+        return load("zarr")
     if os.path.isdir(path):
         found = load(format or "zarr")
         if found.name != "zarr" or not found.sniff(path):
@@ -72,7 +82,7 @@ def _of_file(path: str, format: str | None) -> Format:
     named = _by_suffix(path)
     name = format or (named[0] if named else None)
     if name == "zarr":
-        raise FormatError(f"{path}: a Zarr store is a folder, this is a file")
+        raise FormatError(f"{path}: a Zarr store is a folder or a zip file, this is neither")
     if path.lower().endswith((".img", ".img.gz")) and name == "nifti":
         # the voxels of a pair; the header beside them is what is sniffed on opening
         return load(name)

@@ -1,59 +1,69 @@
-"""OME-Zarr and plain Zarr stores."""
+"""OME-Zarr, NIfTI-Zarr and plain xarray stores."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import chunkimg.metadata as metadata
 
-from ..errors import FormatError, UnsupportedError
-from ..geometry import Grid
+from ..errors import FormatError
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER
-from ..geometry.grid import AXES
 from ..lazy import Scaling
-from ..volume import DIMS, TimeAxis, Volume
-from . import ome
+from ..volume import TimeAxis, Volume
+from . import nifti_zarr, zarr_layout, zarr_store
 from .format import Header, ReadOptions, WriteOptions
-from .zarr_array import ZarrArray, decoding
+from .ome import IMAGE_LABEL
+from .ome_read import channels_of, dims_of, metadata_of
+from .zarr_array import ZarrArray, arranged, decoding
+from .zarr_grid import MAX_AXIS, ome_grid, own_grid, plain_grid, spatial_arrays
+from .zarr_layout import Found
+from .zarr_names import is_node, split_zip
 from .zarr_write import ROOT_KEY, write
 
 __all__ = ["ZarrFormat", "level_count"]
 
+#: attributes of an array that its readers act upon
+_OF_XARRAY = frozenset({"_ARRAY_DIMENSIONS", "coordinates"})
+
 
 class ZarrFormat:
-    """Zarr stores: folders, URLs, and `zarr.abc.store.Store` objects."""
+    """Zarr stores: folders, zip files, URLs, and `zarr.abc.store.Store` objects."""
 
     name = "zarr"
 
     def sniff(self, source: Any) -> bool:
-        """Whether a folder holds Zarr metadata."""
+        """Whether a path is a folder with Zarr metadata, or leads to or into a zip file."""
         path = os.fspath(source)
-        return any(os.path.exists(os.path.join(path, name)) for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+        return is_node(path) or split_zip(path) is not None
 
     def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Geometry, attributes and layout of the finest level."""
-        group = _open_group(source, options.storage_options)
+        found = zarr_layout.find(source, 0, options.storage_options)
+        array = found.array
         with decoding(source):
-            volume = _volume(group, 0, source)
-        array = _array(group, 0, source)
-        fields = {
-            "zarr_format": array.metadata.zarr_format,
-            "levels": ome.paths(dict(group.attrs)),
-            "chunks": list(array.chunks),
-            "shards": None if array.shards is None else list(array.shards),
-            "codecs": [type(c).__name__ for c in array.compressors],
-        }
-        return Header.of(volume, "Zarr", np.dtype(array.dtype).str, fields)
+            fields = {
+                "zarr_format": array.metadata.zarr_format,
+                "ome_version": None if found.image is None else found.image.version,
+                "levels": list(found.paths),
+                "labels": zarr_layout.label_names(found),
+                "chunks": list(array.chunks),
+                "shards": None if array.shards is None else list(array.shards),
+                "codecs": [type(c).__name__ for c in array.compressors],
+            }
+            return Header.of(_volume(found, source), "Zarr", np.dtype(array.dtype).str, fields)
 
     def open(self, source: Any, options: ReadOptions) -> Volume:
         """Open one resolution level lazily."""
+        found = zarr_layout.find(source, options.level, options.storage_options)
         with decoding(source):
-            return _volume(_open_group(source, options.storage_options), options.level, source)
+            return _volume(found, source)
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to a store."""
@@ -62,124 +72,144 @@ class ZarrFormat:
 
 def level_count(source: Any, storage_options: Mapping[str, Any] | None = None) -> int:
     """Number of resolution levels of a store."""
-    return len(ome.paths(dict(_open_group(source, storage_options).attrs)))
+    return len(zarr_layout.find(source, 0, storage_options).paths)
 
 
-def _open_group(source: Any, storage_options: Mapping[str, Any] | None) -> Any:
-    import zarr
-
-    options = dict(storage_options) if storage_options else None
-    where = os.fspath(source) if isinstance(source, os.PathLike) else source
-    try:
-        return zarr.open_group(where, mode="r", storage_options=options)
-    except FileNotFoundError as error:
-        raise FormatError(
-            f"{source}: no Zarr group is here: there is no zarr.json (v3) or .zgroup (v2); was its write interrupted?"
-        ) from error
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise FormatError(f"{source}: no Zarr group can be opened here: {error}") from error
-
-
-def _array(group: Any, level: int, source: Any) -> Any:
-    import zarr
-
-    paths = ome.paths(dict(group.attrs))
-    if not paths:
-        raise UnsupportedError(
-            f"{source}: the Zarr group declares no OME multiscales image; its attributes are {sorted(group.attrs)}"
-        )
-    if not -len(paths) <= level < len(paths):
-        raise FormatError(f"{source}: has {len(paths)} resolution levels, level {level} was asked for")
-    try:
-        array = group[paths[level]]
-    except KeyError:
-        raise FormatError(f"{source}: level {level} is declared at {paths[level]!r}, where there is no array") from None
-    if not isinstance(array, zarr.Array):
-        raise FormatError(f"{source}: level {level} is declared at {paths[level]!r}, which is no array")
-    return array
-
-
-def _volume(group: Any, level: int, source: Any) -> Volume:
-    array = _array(group, level, source)
-    root = dict(group.attrs)
-    attrs = dict(array.attrs)
-    if keys.RANK not in attrs and isinstance(root.get(ROOT_KEY), Mapping):
-        # another tool rewrote the array and dropped its attributes
-        attrs = {**root[ROOT_KEY].get("attrs", {}), **attrs}
-    dims = _dims(array, source)
-    parent = group[array.path.rpartition("/")[0]] if "/" in array.path else group
-    spatial = _spatial(parent)
-    times = _times(parent, dims, array.shape)
-    scaling = _scaling(attrs)
-    headers = metadata.headers_of(attrs)
-    if NIFTI_HEADER in headers or "nifti" in group:
-        headers.update(_nifti_header(group))
-    time = _time(parent, dims)
-    grid, poses = _grid(spatial, attrs), None
-    if grid is not None:
-        grid, poses = metadata.posed(grid, attrs, times.values if times is not None else time)
-    return Volume(
-        data=ZarrArray(array),
+def _volume(found: Found, source: Any) -> Volume:
+    root = {} if found.root is None else dict(found.root.attrs)
+    repeated = root.get(ROOT_KEY)
+    ours = repeated if isinstance(repeated, Mapping) else {}
+    attrs = _attributes(found, ours)
+    names = dims_of(zarr_layout.axes_of(found, source), found.array.shape, source)
+    data, dims = arranged(ZarrArray(found.array), names)
+    sizes = dict(zip(dims, data.shape, strict=True))
+    _check_sizes(sizes, source)
+    parent = found.parent
+    times = _times(found, names, parent, sizes)
+    volume = Volume(
+        data=data,
         dims=dims,
-        grid=grid,
+        grid=None,
         times=times,
-        time=time,
-        scaling=scaling,
-        properties=metadata.properties_of(attrs),
-        rank=metadata.rank_of(attrs),
-        headers=headers,
-        poses=poses,
-        channels=dict(parent["c"].attrs) if "c" in dims and "c" in parent else {},
+        time=_time(parent) if times is None else None,
+        scaling=_scaling(attrs, data.dtype, source),
+        properties=_properties(found, root, attrs),
+        rank=metadata.rank_of({keys.RANK: sum(name is not None for name in names), **attrs}),
+        headers=metadata.headers_of(attrs),
+        channels=_channels(parent, root, sizes),
         source=str(source),
     )
+    return _placed(volume, found, ours, attrs, names)
 
 
-def _dims(array: Any, source: Any) -> tuple[str, ...]:
-    dims = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    if not dims or tuple(dims) != tuple(d for d in DIMS if d in dims) or not {"z", "y", "x"} <= set(dims):
-        raise UnsupportedError(
-            f"{source}: the array {array.path!r} has dimensions {dims}; {', '.join(DIMS)} in this order are expected "
-            "(t and c optional)"
-        )
-    return tuple(dims)
+def _attributes(found: Found, ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of the image; where another tool rewrote the array without them, those that the root repeats."""
+    attrs = {k: v for k, v in dict(found.array.attrs).items() if k not in _OF_XARRAY}
+    repeated = ours.get("attrs")
+    if keys.RANK not in attrs and isinstance(repeated, Mapping):
+        return {**repeated, **attrs}
+    return attrs
 
 
-def _spatial(parent: Any) -> dict[str, keys.Coordinate]:
-    return {a: (np.asarray(parent[a][...], np.float64), dict(parent[a].attrs)) for a in AXES if a in parent}
+def _check_sizes(sizes: Mapping[str, int], source: Any) -> None:
+    if min(sizes.values()) < 1 or max(sizes.values()) > MAX_AXIS:
+        raise FormatError(f"{source}: sizes {dict(sizes)}; an image has 1 to {MAX_AXIS} voxels along each axis")
 
 
-def _grid(spatial: Mapping[str, keys.Coordinate], attrs: Mapping[str, Any]) -> Grid | None:
-    if not any(keys.DIRECTION in attributes for _, attributes in spatial.values()):
-        # what an image of unusable geometry is stored with
+# ---------------------------------------------------------------------------------------------- position
+
+
+def _placed(volume: Volume, found: Found, ours: Mapping[str, Any], attrs: Mapping[str, Any], names: Any) -> Volume:
+    """The volume where it lies, by the first of the sources of `zarr_grid` that says so."""
+    sizes, where = volume.sizes, volume.source
+    shape = (sizes["x"], sizes["y"], sizes["z"])
+    levels = None if found.image is None else (found.image.levels[0], found.image.levels[found.level])
+    spatial = spatial_arrays(found.parent, sizes, zarr_store.child)
+    units = ours.get("units")
+    grid = own_grid(spatial, attrs, str(units) if units else None, shape, levels, names)
+    header = None if found.root is None else zarr_store.child(found.root, "nifti")
+    raw = None if not hasattr(header, "dtype") else nifti_zarr.header_bytes(header, where)
+    if grid is not None or ours:
+        # ours; without a grid if the position of its source was unusable
+        if raw is not None:
+            volume = replace(volume, headers={**volume.headers, NIFTI_HEADER: raw})
+        if grid is None:
+            return volume
+        times = volume.times.values if volume.times is not None else volume.time
+        grid, poses = metadata.posed(grid, attrs, times)
+        return replace(volume, grid=grid, poses=poses)
+    if raw is not None:
+        return nifti_zarr.described(volume, raw, levels, names, where)
+    if found.image is not None:
+        return replace(volume, grid=ome_grid(found.image, found.level, names, shape, where))
+    return replace(volume, grid=plain_grid(spatial, sizes, where))
+
+
+def _times(found: Found, names: Any, parent: Any, sizes: Mapping[str, int]) -> TimeAxis | None:
+    """Times: of the coordinate t, or by OME-Zarr, or frame numbers."""
+    if "t" not in sizes:
         return None
-    return keys.decode(spatial, attrs)
+    for name in ("t", "time"):
+        stored = _numbers(parent, name, (sizes["t"],))
+        if stored is not None:
+            return metadata.time_axis(*stored)
+    level = None if found.image is None else found.image.levels[found.level]
+    if level is None or level.scale is None or level.start is None or found.image is None:
+        return TimeAxis(tuple(float(k) for k in range(sizes["t"])), "unknown", None)
+    at = names.index("t")
+    step, start, unit = level.scale[at], level.start[at], found.image.axes[at].unit
+    values = [start + step * k for k in range(sizes["t"])]
+    if unit is None and (step, start) == (1.0, 0.0):
+        return TimeAxis(tuple(values), "unknown", None)
+    return metadata.time_axis(values, {keys.UNITS: unit, keys.SPACING: step})
 
 
-def _times(parent: Any, dims: tuple[str, ...], shape: tuple[int, ...]) -> TimeAxis | None:
-    if "t" not in dims:
+def _time(parent: Any) -> float | None:
+    """When a single frame without axis t was taken."""
+    stored = _numbers(parent, "t", ())
+    return None if stored is None else metadata.time_axis(*stored).values[0]
+
+
+def _numbers(parent: Any, name: str, shape: tuple[int, ...]) -> tuple[Any, dict[str, Any]] | None:
+    """Values and attributes of an array of numbers of a shape, or None where there is no such."""
+    array = None if parent is None else zarr_store.child(parent, name)
+    if array is None or getattr(array, "shape", None) != shape or array.dtype.kind not in "iuf":
         return None
-    if "t" in parent:
-        return metadata.time_axis(parent["t"][...], dict(parent["t"].attrs))
-    return TimeAxis(tuple(float(k) for k in range(shape[dims.index("t")])), "unknown", None)
+    return array[...], dict(array.attrs)
 
 
-def _time(parent: Any, dims: tuple[str, ...]) -> float | None:
-    if "t" in dims or "t" not in parent or parent["t"].ndim:
-        return None
-    return float(parent["t"][()])
+# ---------------------------------------------------------------------------------------------- values, metadata
 
 
-def _scaling(attrs: Mapping[str, Any]) -> Scaling | None:
+def _scaling(attrs: Mapping[str, Any], dtype: np.dtype[Any], source: Any) -> Scaling | None:
     slope, inter = attrs.get("scale_factor", 1.0), attrs.get("add_offset", 0.0)
-    return None if (slope, inter) == (1.0, 0.0) else Scaling(float(slope), float(inter))
+    numbers = [v for v in (slope, inter) if isinstance(v, (int, float)) and math.isfinite(v)]
+    if len(numbers) < 2 or slope == 0:
+        raise FormatError(f"{source}: scale_factor {slope!r:.40} and add_offset {inter!r:.40} are no scaling of values")
+    if (slope, inter) == (1.0, 0.0):
+        return None
+    if dtype.kind == "c":
+        raise FormatError(f"{source}: scale_factor and add_offset have no meaning for complex numbers")
+    return Scaling(float(slope), float(inter))
 
 
-def _nifti_header(group: Any) -> dict[str, bytes]:
-    if "nifti" not in group:
+def _properties(found: Found, root: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:
+    out = metadata.properties_of(attrs)
+    if found.label:
+        out[keys.LABEL] = True
+        stated = metadata_of(root).get(IMAGE_LABEL)
+        if isinstance(stated, Mapping) and stated:
+            out[IMAGE_LABEL] = dict(stated)
+    return out
+
+
+def _channels(parent: Any, root: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Attributes of the coordinate c, and what OMERO knows of channels."""
+    if "c" not in sizes:
         return {}
-    return {NIFTI_HEADER: bytes(np.asarray(group["nifti"][...], np.uint8))}
+    stored = None if parent is None else zarr_store.child(parent, "c")
+    own = {k: v for k, v in dict(getattr(stored, "attrs", {})).items() if k not in _OF_XARRAY}
+    return {**channels_of(root, sizes["c"]), **own}
 
 
 FORMAT = ZarrFormat()

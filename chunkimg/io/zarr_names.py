@@ -1,0 +1,28 @@
+"""How Zarr stores are recognised, without zarr."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["METADATA", "is_node", "split_zip"]
+
+_ZIP_MAGIC = b"PK\x03\x04"
+#: documents of which a Zarr node has at least one
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+
+
+def is_node(folder: str) -> bool:
+    """Whether a folder holds Zarr metadata."""
+    return any(os.path.exists(os.path.join(folder, name)) for name in METADATA)
+
+
+def split_zip(path: str) -> tuple[str, str] | None:
+    """A path as that of an existing zip file and the path within it, or None if it leads through no zip file."""
+    head, inner = path.rstrip("/" + os.sep), ""
+    while head and not os.path.exists(head):
+        head, _, last = head.replace(os.sep, "/").rpartition("/")
+        inner = f"{last}/{inner}".rstrip("/")
+    if not os.path.isfile(head):
+        return None
+    with open(head, "rb") as f:
+        return (head, inner) if f.read(4) == _ZIP_MAGIC else None
