@@ -10,13 +10,16 @@ from ..errors import FormatError, UnsupportedError
 from .format import Format
 from .source import FileSource
 
-__all__ = ["FORMATS", "format_of", "format_to_write"]
+__all__ = ["FORMATS", "format_of", "format_to_write", "is_ours"]
 
 #: name -> (module, suffixes); modules are imported when they are needed
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nifti": ("chunkimg.io.nifti", (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")),
     "zarr": ("chunkimg.io.zarr", (".zarr",)),
 }
+
+#: suffixes that other software uses too, for the same files or for others: they say nothing of who should open a file
+SHARED = frozenset({".hdr", ".img", ".hdr.gz", ".img.gz", ".zarr"})
 
 
 def load(name: str) -> Format:
@@ -37,6 +40,12 @@ def _by_suffix(path: str) -> tuple[str, str] | None:
         return None
     suffix, name = max(matches, key=lambda m: len(m[0]))
     return name, suffix
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path ends in a suffix that means an image of a known format and nothing else."""
+    named = _by_suffix(path)
+    return named is not None and named[1] not in SHARED
 
 
 def format_of(source: Any, format: str | None = None) -> Format:
