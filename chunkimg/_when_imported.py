@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -21,7 +20,7 @@ def when_imported(name: str, then: Callable[[], object]) -> None:
 
 
 class _Waiting(MetaPathFinder):
-    """Finds one module with the finders of everyone else, and leaves when it has."""
+    """Finds one module with the finders of everyone else; leaves when it is imported, not when it is looked for."""
 
     def __init__(self, name: str, then: Callable[[], object]) -> None:
         self._name, self._then = name, then
@@ -29,20 +28,27 @@ class _Waiting(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self._name or self not in sys.meta_path:
+        if fullname != self._name:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((s for s in found if s is not None), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Following(spec.loader, self._then)
+            spec.loader = _Following(spec.loader, self)
         return spec
+
+    def imported(self) -> None:
+        """Leave, and do what was waiting."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+            self._then()
 
 
 class _Following(Loader):
     """Another loader, and what follows it."""
 
-    def __init__(self, loader: Loader, then: Callable[[], object]) -> None:
-        self._loader, self._then = loader, then
+    def __init__(self, loader: Loader, waiting: _Waiting) -> None:
+        self._loader, self._waiting = loader, waiting
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -53,4 +59,4 @@ class _Following(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        self._then()
+        self._waiting.imported()

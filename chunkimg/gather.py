@@ -20,8 +20,8 @@ from .indexing import Block, Indices, Reader, Region, as_range
 
 __all__ = ["fold", "outer", "points"]
 
-#: wanted voxels of one row that lie closer than this, in bytes, are read together: storage gives no less than a page
-_PAGE = 4096
+#: wanted voxels of one row that lie closer than this, in bytes, are read together: storage gives no less
+_NEAR = 512
 #: what is decoded at once of a source without random access where only parts of it are wanted
 _WINDOW = 4 << 20
 
@@ -104,15 +104,15 @@ def _pieces(source: Source, wanted: list[Indices], order: list[int]) -> list[lis
     """How the sorted indices of each axis are cut."""
     out: list[list[_Piece]] = [[] for _ in wanted]
     if source.access == "sequential":
-        # regions must come front to back: below the window everything is covered by one region, above the first axis
-        # that is cut all others are stepped through one by one
-        covered, scattered = source.dtype.itemsize, False
+        # regions must come front to back: below the window, everything is covered by one region; above it, axes are
+        # stepped through one by one where faster ones are not exactly one range
+        covered, exact = source.dtype.itemsize, True
         for axis in reversed(order):
             span = int(wanted[axis][-1] - wanted[axis][0]) + 1
             covered *= span
-            reach = span if covered <= _WINDOW else 1
-            out[axis] = _cut(wanted[axis], np.ones(len(wanted[axis]) - 1, bool) if scattered else reach)
-            scattered = scattered or len(out[axis]) > 1
+            each = np.ones(len(wanted[axis]) - 1, np.bool_)
+            out[axis] = _cut(wanted[axis], span if covered <= _WINDOW else 1 if exact else each)
+            exact = exact and len(out[axis]) == 1 and isinstance(out[axis][0].wanted, slice)
         return out
     for axis, indices in enumerate(wanted):
         if source.chunks is not None:
@@ -120,7 +120,7 @@ def _pieces(source: Source, wanted: list[Indices], order: list[int]) -> list[lis
             chunk = indices // source.chunks[axis]
             out[axis] = _cut(indices, (np.diff(chunk) > 0) & (np.diff(indices) > 1))
         else:
-            out[axis] = _cut(indices, max(1, _PAGE // source.dtype.itemsize) if axis == order[-1] else 1)
+            out[axis] = _cut(indices, max(1, _NEAR // source.dtype.itemsize) if axis == order[-1] else 1)
     return out
 
 
@@ -163,8 +163,8 @@ def points(source: Source, at: Mapping[int, Indices], rest: Mapping[int, range])
     shape, order = source.shape, _order(source)
     count = len(next(iter(at.values())))
     out = np.empty((count, *(len(rest[a]) for a in sorted(rest))), source.dtype)
-    page = max(1, _PAGE // source.dtype.itemsize)
-    units = source.chunks or tuple(page if a == order[-1] else 1 for a in range(len(shape)))
+    near = max(1, _NEAR // source.dtype.itemsize)
+    units = source.chunks or tuple(near if a == order[-1] else 1 for a in range(len(shape)))
     place = np.zeros(count, np.int64)
     for axis in order:
         if axis in at:

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from nibabel.tests.test_fileslice import slicer_samples
 from nifti_files import values, write
 from strategies import slices
+from zarr.storage import LocalStore
 
 import chunkimg as ci
-from chunkimg import chunks
-from chunkimg.io.files import FileArray
+from chunkimg import chunks, gather
+from chunkimg.io.files import FileArray, StreamArray
 from chunkimg.io.format import ReadOptions
 from chunkimg.io.registry import format_of
+from chunkimg.io.source import DecodedStream
 from chunkimg.lazy import ViewArray
 
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -178,3 +180,117 @@ def test_outer_and_points_are_those_of_numpy(encoding, tmp_path_factory, data):
     if arrays:
         np.testing.assert_array_equal(lazy.points(key), numpy_points(expected, key))
         assert lazy.points(key).dtype == expected.dtype.newbyteorder("=")
+
+
+# ---------------------------------------------------------------------------------------------- what is read
+
+
+def counted(monkeypatch):
+    """Voxels of all regions that files are asked for from now on."""
+    asked = []
+    for kind, name in ((FileArray, "_read_open"), (StreamArray, "_read_stream")):
+        real = getattr(kind, name)
+
+        def count(self, file, region, real=real):
+            asked.append(math.prod(map(len, region)))
+            return real(self, file, region)
+
+        monkeypatch.setattr(kind, name, count)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ((0, [0, 15], slice(None)), 2 * 4000),
+        (([0, 59], [0, 19], [0, 3999]), 8),
+        (([3, 1, 59, 1], slice(5), 7), 3 * 5),
+        (([0, 20, 40], [5, 6, 7], slice(None, None, -100)), 9 * 40),
+        ((slice(None, None, -1), 0, 0), 60),
+        ((0, [0, 1, 3, 7, 19], slice(10)), 50),
+        # in one row a few unwanted voxels cost nothing
+        ((0, 0, [0, 1, 5, 9, 3000]), 10 + 1),
+    ],
+)
+def test_outer_reads_what_is_wanted(tmp_path, monkeypatch, key, most):
+    data = values((4000, 20, 60), "u1")
+    write(tmp_path / "a.nii", data)
+    lazy = format_of(tmp_path / "a.nii").open(tmp_path / "a.nii", ReadOptions()).data
+    asked = counted(monkeypatch)
+    np.testing.assert_array_equal(lazy.outer(key), numpy_outer(data.T, key))
+    assert sum(asked) <= most
+
+
+def test_a_stream_is_decoded_once(tmp_path, monkeypatch):
+    data = values((400, 200, 60), "u1")
+    write(tmp_path / "a.nii", data)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes(), 1))
+    lazy = format_of(tmp_path / "a.nii.gz").open(tmp_path / "a.nii.gz", ReadOptions()).values
+    opened = []
+    real = DecodedStream._open
+    monkeypatch.setattr(DecodedStream, "_open", lambda self: (opened.append(self), real(self))[1])
+    monkeypatch.setattr(gather, "_WINDOW", 1000)
+    rng = np.random.default_rng(0)
+    scattered = tuple(rng.integers(0, n, 500) for n in lazy.shape)
+    z, y, x = np.array([50, 2, 2, 9]), np.array([100, 5, 7]), np.array([399, 0, 17])
+    for key in ((z, y, x), (slice(0, 50, 7), y, slice(3)), (slice(None, None, -9), slice(None), x)):
+        asked = counted(monkeypatch)
+        np.testing.assert_array_equal(lazy.outer(key), numpy_outer(data.T, key))
+        # what one region holds is bounded, however far apart the indices are
+        assert max(asked) <= 400 * 200
+        assert len(opened) == 1
+        opened.clear()
+    np.testing.assert_array_equal(lazy.points(scattered), data.T[scattered])
+    assert len(opened) == 1
+    flipped = ViewArray(lazy, [range(59, -1, -1), range(200), range(400)])
+    np.testing.assert_array_equal(flipped.points(scattered), data.T[::-1][scattered])
+    assert len(opened) == 2
+
+
+def test_chunks_are_read_once(tmp_path, monkeypatch):
+    data = values((64, 60, 50), "i2")
+    write(tmp_path / "a.nii", data)
+    path = tmp_path / "a.ome.zarr"
+    ci.convert(tmp_path / "a.nii", path, chunks={"z": 10, "y": 10, "x": 16})
+    lazy = format_of(path).open(path, ReadOptions()).values
+    chunks_read = []
+    real = LocalStore.get
+
+    async def get(self, key, *args, **kwargs):
+        chunks_read.append(key)
+        return await real(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", get)
+    expected = data.T
+    diagonal = np.arange(50)
+    cases = {
+        "points": (lambda a: a.points((diagonal, diagonal, diagonal)), expected[diagonal, diagonal, diagonal], 5 + 3),
+        "through": (
+            lambda a: a.points((diagonal[:4], diagonal[:4], slice(None))),
+            expected[diagonal[:4], diagonal[:4]],
+            4,
+        ),
+        "far": (lambda a: a.outer(([0, 49], [0, 59], [0, 63])), expected[np.ix_([0, 49], [0, 59], [0, 63])], 8),
+        "stride": (lambda a: a[::49, 0, 0], expected[::49, 0, 0], 2),
+        "dense": (lambda a: a.outer(([9, 0, 5], 0, 0)), expected[[9, 0, 5], 0, 0], 1),
+        "backwards": (lambda a: a[9::-1, 10:20, 3], expected[9::-1, 10:20, 3], 1),
+    }
+    for name, (read, wanted, count) in cases.items():
+        for shown in (lazy, ViewArray(lazy, [range(n) for n in lazy.shape])):
+            chunks_read.clear()
+            np.testing.assert_array_equal(read(shown), wanted)
+            assert len(chunks_read) == len(set(chunks_read)) <= count, (name, chunks_read)
+
+
+def test_points_of_a_file_cost_one_mapping(tmp_path, monkeypatch):
+    data = values((40, 30, 20), "i2")
+    write(tmp_path / "a.nii", data, order=">", scl_slope=2, scl_inter=1)
+    lazy = format_of(tmp_path / "a.nii").open(tmp_path / "a.nii", ReadOptions()).values
+    asked = counted(monkeypatch)
+    rng = np.random.default_rng(0)
+    points = tuple(rng.integers(0, n, (50, 40)) for n in lazy.shape)
+    np.testing.assert_array_equal(lazy.points(points), data.T[points] * 2.0 + 1)
+    assert asked == []
+    (tmp_path / "a.nii").write_bytes(b"")
+    with pytest.raises(ci.FormatError, match="has changed"):
+        lazy.points(points)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from ..indexing import Block, broadcast, independent, picked, varying
+from ..indexing import Block, picked
 from ..lazy import LazyArray, ScaledArray, ViewArray
 
 __all__ = ["IndexedArray", "indexed_lazily", "unwrapped"]
@@ -43,48 +43,49 @@ class IndexedArray(BackendArray):
         return ("chunkimg-indexed", self.array.__dask_tokenize__())
 
 
+class _Indexed(indexing.LazilyIndexedArray):
+    """xarray's lazy indexing, that stays a grid when it is transposed (xarray makes points of it, one per voxel)."""
+
+    __slots__ = ()
+
+    def transpose(self, order: Sequence[int]) -> Any:
+        """A view with its axes in another order."""
+        shown = unwrapped(self)
+        assert shown is not None
+        everything = [range(n) for n in shown.shape]
+        return type(self)(IndexedArray(_below_scaling(shown, lambda array: ViewArray(array, everything, order))))
+
+
 def indexed_lazily(array: LazyArray) -> Any:
     """Data of a variable that is read when its values are asked for, each time anew; assigning to it makes a copy."""
-    lazy: Any = indexing.LazilyIndexedArray(IndexedArray(array))
+    lazy: Any = _Indexed(IndexedArray(array))
     return indexing.CopyOnWriteArray(lazy)
 
 
 def unwrapped(data: Any) -> LazyArray | None:
-    """The lazy array that `data` shows, with what xarray's lazy indexing made of it; None if it shows anything else."""
+    """The lazy array that `data` shows, with what xarray's lazy indexing made of it; None if it is anything else."""
     if isinstance(data, LazyArray):
         return data
     if isinstance(data, IndexedArray):
         return data.array
     if isinstance(data, _WRAPPERS):
         return unwrapped(data.array)
-    if isinstance(data, (indexing.LazilyIndexedArray, indexing.LazilyVectorizedIndexedArray)):
+    if isinstance(data, indexing.LazilyIndexedArray):
         source = unwrapped(data.array)
         return None if source is None else _view(source, data.key)
     return None
 
 
-def _view(array: LazyArray, key: indexing.ExplicitIndexer) -> LazyArray | None:
-    """The view that a key makes of an array, below its scaling; None for points that are no grid."""
-    if isinstance(array, ScaledArray):
-        stored = _view(array.source, key)
-        return None if stored is None else ScaledArray(stored, array.scaling)
-    if isinstance(key, indexing.VectorizedIndexer):
-        return _grid_of_points(array, key.tuple)
+def _view(array: LazyArray, key: indexing.ExplicitIndexer) -> LazyArray:
+    """The view that a key of independent indices makes of an array."""
     picks = [picked(n, k) for n, k in zip(array.shape, key.tuple, strict=True)]
-    axes = [a for a, p in enumerate(picks) if not isinstance(p, int)]
-    if [range(n) for n in array.shape] == picks:
+    if picks == [range(n) for n in array.shape]:
         return array
-    return ViewArray(array, [[p] if isinstance(p, int) else p for p in picks], axes)
+    lists = [[p] if isinstance(p, int) else p for p in picks]
+    axes = [a for a, p in enumerate(picks) if not isinstance(p, int)]
+    return _below_scaling(array, lambda source: ViewArray(source, lists, axes))
 
 
-def _grid_of_points(array: LazyArray, key: tuple[Any, ...]) -> LazyArray | None:
-    """What transposing makes of lazily indexed data: points, but each axis runs along one dimension."""
-    shape, indices = broadcast(array.shape, key)
-    along = [varying(i) for i in indices]
-    if not all(independent(indices)) or any(len(a) > 1 for a in along):
-        return None
-    axes: list[int | None] = [None] * len(shape)
-    for axis, dims in enumerate(along):
-        for dim in dims:
-            axes[dim] = axis
-    return ViewArray(array, [np.atleast_1d(i.reshape(-1)).tolist() for i in indices], axes)
+def _below_scaling(array: LazyArray, view: Callable[[LazyArray], LazyArray]) -> LazyArray:
+    """A view whose scaling is still its outermost part, so that its stored values can be told from it."""
+    return ScaledArray(view(array.source), array.scaling) if isinstance(array, ScaledArray) else view(array)
