@@ -459,7 +459,7 @@ def test_plain_xarray_users_have_the_accessor(files):
         f"import chunkimg, xarray; chunkimg.convert; xarray.open_zarr({store!r}, chunks=None).image.img.affine",
         f"import xarray as xr; xr.open_dataset({file!r}).image.img.affine",
         "import chunkimg, sys, importlib.util as u; assert u.find_spec('xarray'); import xarray; "
-        "xarray.DataArray(0).img; assert 'chunkimg' not in repr((xarray.__loader__, xarray.__spec__.loader, sys.meta_path))",
+        "xarray.DataArray(0).img; assert 'chunkimg' not in repr((xarray.__loader__, xarray.__spec__, sys.meta_path))",
         "import chunkimg.image.views, xarray; xarray.DataArray(0).img",
     ):
         running.append(subprocess.Popen([sys.executable, "-W", "error", "-c", code]))
