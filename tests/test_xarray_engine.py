@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xarray as xr
+from conftest import item_path, items
 from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,7 +262,7 @@ def test_pickles_are_small(files, name, chunks):
 
 
 TOKENS = """
-import sys, warnings, xarray as xr
+import sys, xarray as xr
 from dask.base import tokenize
 for path in sys.argv[1:]:
     ds = xr.open_dataset(path, engine="chunkimg")
@@ -398,6 +399,30 @@ def test_plain_xarray_writes_it(files, tmp_path):
     back = xr.open_zarr(tmp_path / "a.zarr", consolidated=False).image
     np.testing.assert_array_equal(back.values, STORED)
     np.testing.assert_allclose(back.img.affine, AFFINE, atol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------- files of others
+
+
+@pytest.mark.parametrize("item", items("nifti", "nifti-pair", "analyze"))
+def test_files_of_others(item, tmp_path):
+    path = item_path(item)
+    try:
+        expected = ci.open_image(path)
+    except (ci.ChunkImgError, FileNotFoundError) as error:
+        with pytest.raises(type(error)):
+            xr.open_dataset(path, engine="chunkimg")
+        return
+    image = xr.open_dataset(path, engine="chunkimg", cache=False).image
+    rng = np.random.default_rng(0)
+    some = {d: rng.integers(0, n, min(n, 4)) for d, n in image.sizes.items()}
+    xr.testing.assert_identical(image.isel(some), expected.isel(some))
+    points = {d: xr.DataArray(rng.integers(0, n, 20), dims="points") for d, n in image.sizes.items()}
+    np.testing.assert_array_equal(image.isel(points).values, expected.values[tuple(p.values for p in points.values())])
+    if expected.nbytes < 4 << 20:
+        for k, same in enumerate((expected, image, xr.open_dataset(path, engine="chunkimg", chunks={}).image)):
+            same.img.save(tmp_path / f"{k}.nii")
+        assert len({(tmp_path / f"{k}.nii").read_bytes() for k in range(3)}) == 1
 
 
 # ---------------------------------------------------------------------------------------------- without Dask

@@ -7,6 +7,7 @@ scheduler stands between the files.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -30,7 +31,8 @@ _MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "r
 
 def is_dask(data: Any) -> TypeGuard[da.Array]:
     """Whether data is a Dask array; Dask is not imported to tell."""
-    return hasattr(data, "__dask_graph__")
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(data, getattr(module, "Array", ()))
 
 
 class ComputedArray(LazyArray):
