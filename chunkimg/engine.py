@@ -52,7 +52,7 @@ class ChunkImgEntrypoint(BackendEntrypoint):
         filename_or_obj: Any,
         *,
         drop_variables: str | Iterable[str] | None = None,
-        mask_and_scale: bool = True,
+        mask_and_scale: bool | Mapping[str, bool] = True,
         level: int = 0,
         format: str | None = None,
         scaled: bool = True,
@@ -68,11 +68,13 @@ class ChunkImgEntrypoint(BackendEntrypoint):
             See `chunkimg.open_image`.
         drop_variables : str or sequence of str, optional
             Variables to leave out.
-        mask_and_scale : bool
+        mask_and_scale : bool or mapping
             xarray's name of `scaled`, also set by ``decode_cf=False``: either being false gives stored values.
         level, format, scaled, storage_options, index, allow_outside
             See `chunkimg.open_image`.
         """
+        if isinstance(mask_and_scale, Mapping):
+            mask_and_scale = mask_and_scale.get("image", True)
         image = open_image(
             _expanded(filename_or_obj),
             chunks=None,

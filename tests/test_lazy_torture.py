@@ -163,7 +163,7 @@ def numpy_points(data, key):
 
 
 @pytest.mark.parametrize("encoding", ["nii", "nii-scaled", "nii-rgb", "nii.gz", "nii.gz-rgb", "zarr"])
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data())
 def test_outer_and_points_are_those_of_numpy(encoding, tmp_path_factory, data):
     lazy, expected = opened(ENCODINGS[encoding], tmp_path_factory.mktemp("f"))

@@ -98,7 +98,12 @@ def test_other_engines_keep_their_files(files, tmp_path):
 
 def test_options_reach_the_image(files):
     path = files / "a.nii"
-    for raw in ({"scaled": False}, {"mask_and_scale": False}, {"decode_cf": False}):
+    for raw in (
+        {"scaled": False},
+        {"mask_and_scale": False},
+        {"mask_and_scale": {"image": False}},
+        {"decode_cf": False},
+    ):
         image = xr.open_dataset(path, engine="chunkimg", **raw).image
         assert image.dtype == np.int16
         np.testing.assert_array_equal(image.values, STORED)
@@ -185,7 +190,7 @@ def numbers(n):
     return st.lists(st.integers(-n, n - 1), min_size=1, max_size=5)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.data())
 def test_all_kinds_of_indexing(files, data):
     """Whatever chain of selections: what xarray makes of an array in memory."""
