@@ -227,6 +227,10 @@ class ImageAccessor:
         """Write a NIfTI file or pair; options as for `chunkimg.save`."""
         save(self._image, dest, format="nifti", **options)
 
+    def to_nrrd(self, dest: Any, **options: Any) -> None:
+        """Write an NRRD file, or a header and a file of voxels; options as for `chunkimg.save`."""
+        save(self._image, dest, format="nrrd", **options)
+
     def to_nibabel(self) -> Any:
         """A nibabel image that reads its voxels on demand."""
         from .interop.nibabel import to_nibabel

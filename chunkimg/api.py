@@ -33,7 +33,7 @@ def open_image(
     Parameters
     ----------
     source : str, path, URL or zarr Store
-        ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), or a Zarr store.
+        ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), ``.nrrd``, ``.nhdr``, or a Zarr store.
     chunks : "auto", int, tuple, dict or None
         Dask blocks by dim. ``"auto"`` and ``{}`` plan blocks of about 32 MiB that fit how the source is stored.
         None: without Dask; selections stay lazy, and what is left is read, each time anew, when its values are asked
@@ -41,11 +41,15 @@ def open_image(
     level : int
         Resolution level of a pyramid; 0 is the finest.
     format : str, optional
-        ``"nifti"`` or ``"zarr"``, where the name does not tell.
+        ``"nifti"``, ``"nrrd"`` or ``"zarr"``, where the name does not tell.
     scaled : bool
         Apply the source's intensity scaling; False gives the stored values.
     storage_options : mapping, optional
         For URLs, passed to fsspec.
+    index : "auto", path or False
+        Gzip: where the index for random access is looked for and kept; see `build_index`.
+    allow_outside : bool
+        Follow an NRRD header whose data files lie outside its folder; only for headers you trust.
 
     Returns
     -------
@@ -122,12 +126,13 @@ def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options
     image : xarray.DataArray
         An image; any lazy expression of images.
     dest : str, path, URL or zarr Store
-        The suffix chooses the format: ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` or ``.zarr``.
+        The suffix chooses the format: ``.nii``, ``.nii.gz``, ``.hdr``/``.img``, ``.nrrd``, ``.nhdr`` or ``.zarr``.
     format : str, optional
-        ``"nifti"`` or ``"zarr"``, where the name does not tell.
+        ``"nifti"``, ``"nrrd"`` or ``"zarr"``, where the name does not tell.
     **options
         Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
         ``codec``, ``pyramid``, ``downsample``, ``storage_options``; for NIfTI ``version``, ``gzip_level``;
+        for NRRD ``encoding`` (``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"``, ``"hex"``), ``gzip_level``;
         ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
 
     Raises
@@ -155,6 +160,7 @@ def convert(
     from_format: str | None = None,
     format: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    allow_outside: bool = False,
     **options: Any,
 ) -> None:
     """Convert an image file or store, or a region of it, to another, in bounded memory.
@@ -171,6 +177,8 @@ def convert(
         Resolution level to convert.
     from_format, format : str, optional
         Formats of source and destination, where their names do not tell.
+    allow_outside : bool
+        Follow an NRRD header whose data files lie outside its folder.
     **options
         As for `save`.
 
@@ -180,7 +188,9 @@ def convert(
     >>> import nibabel
     >>> ci.convert(f"{nibabel.__path__[0]}/tests/data/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
     """
-    volume = format_of(source, from_format).open(source, ReadOptions(level, storage_options))
+    volume = format_of(source, from_format).open(
+        source, ReadOptions(level, storage_options, allow_outside=allow_outside)
+    )
     region = {d: s for d, s in (("x", x), ("y", y), ("z", z), ("t", t), ("c", c)) if s is not None}
     write_volume(volume.crop(**region), dest, format=format, storage_options=storage_options, **options)
 

@@ -59,7 +59,13 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
         click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
-        click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz: 0 (fastest) to 3."),
+        click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz, NRRD gzip: 0 (fastest) to 3."),
+        click.option(
+            "--encoding",
+            type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),
+            help="NRRD: how voxels are stored; as in the source, else raw, by default.",
+        ),
+        click.option("--allow-outside", is_flag=True, help="NRRD: follow data files outside the header's folder."),
         click.option(
             "--memory", type=click.IntRange(16), default=256, show_default=True, metavar="MIB", help="Budget."
         ),
@@ -73,7 +79,7 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chunkimg")
 def cli() -> None:
-    """Medical and biological volumes larger than memory: NIfTI and OME-Zarr, geometry kept exact."""
+    """Medical and biological volumes larger than memory: NIfTI, NRRD and OME-Zarr, geometry kept exact."""
 
 
 @cli.command()
@@ -84,8 +90,9 @@ def cli() -> None:
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
 
-    The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .zarr. Stored values, intensity
-    scaling and headers are kept; NIfTI to Zarr and back gives the same bytes.
+    The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .zarr. Stored values,
+    intensity scaling and headers are kept; NIfTI to Zarr and back gives the same bytes. NRRD has no intensity
+    scaling: scaled values are written.
 
     \b
       chunkimg convert ct.nii.gz ct.ome.zarr --pyramid
@@ -123,7 +130,7 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
 
     level = options.pop("source_level")
     options["budget"] = options.pop("memory") << 20
-    volume = format_of(src).open(src, ReadOptions(level=level))
+    volume = format_of(src).open(src, ReadOptions(level=level, allow_outside=options.pop("allow_outside")))
     if box is not None:
         if volume.grid is None:
             raise ChunkImgError(f"{src}: its voxels have no position, so a world box means nothing")

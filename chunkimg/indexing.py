@@ -56,7 +56,7 @@ def normalize_key(key: Any, shape: tuple[int, ...]) -> tuple[list[Sequence[int]]
     at = dots[0] if dots else len(parts)
     parts[at : at + len(dots)] = [slice(None)] * (len(shape) - given)
     if sum(isinstance(k, (list, np.ndarray)) and np.ndim(k) > 0 for k in parts) > 1:
-        raise IndexError("lazy arrays take one list of indices at a time; outer() and points() take several")
+        raise IndexError("lazy arrays take one list of indices at a time; take_outer() and take_points() take several")
     sizes = iter(shape)
     found = [None if k is None else picked(next(sizes), k) for k in parts]
     post = tuple(None if p is None else 0 if isinstance(p, int) else slice(None) for p in found)

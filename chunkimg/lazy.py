@@ -32,7 +32,18 @@ from .indexing import (
     varying,
 )
 
-__all__ = ["Block", "LazyArray", "Reader", "Region", "ScaledArray", "Scaling", "ViewArray", "as_range", "full_region"]
+__all__ = [
+    "Block",
+    "ComplexParts",
+    "LazyArray",
+    "Reader",
+    "Region",
+    "ScaledArray",
+    "Scaling",
+    "ViewArray",
+    "as_range",
+    "full_region",
+]
 
 
 class LazyArray(ABC):
@@ -87,7 +98,7 @@ class LazyArray(ABC):
         block: Block = self._outer(picks)[post]
         return block
 
-    def outer(self, key: Sequence[Any]) -> Block:
+    def take_outer(self, key: Sequence[Any]) -> Block:
         """Values at the outer product of indices: one integer, slice, list or 1-D array per axis.
 
         Unlike in NumPy, several lists are independent of each other. Axes of integers are dropped.
@@ -97,7 +108,7 @@ class LazyArray(ABC):
         found: Block = block[tuple(0 if isinstance(p, int) else slice(None) for p in picks)]
         return found
 
-    def points(self, key: Sequence[Any]) -> Block:
+    def take_points(self, key: Sequence[Any]) -> Block:
         """Values at points: integers and integer arrays, one per axis, are broadcast against each other.
 
         Axes that are given as slices come last, as in xarray's ``vindex``. Points that lie in one chunk or near each
@@ -225,6 +236,23 @@ class ScaledArray(_View):
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-scaled", self.source.__dask_tokenize__(), self.scaling.slope, self.scaling.inter)
+
+
+class ComplexParts(_View):
+    """Real and imaginary parts of complex values, along a new, last axis."""
+
+    def __init__(self, source: LazyArray) -> None:
+        super().__init__(source)
+        self.shape, self.dtype = (*source.shape, 2), np.empty(0, source.dtype).real.dtype
+        self.chunks = None if source.chunks is None else (*source.chunks, 2)
+        self.file_order = None if source.file_order is None else (*source.file_order, source.ndim)
+
+    def _through(self, read: Reader, region: Region) -> Block:
+        values = np.ascontiguousarray(read(region[:-1]))
+        return values[..., None].view(self.dtype)[..., region[-1].start : region[-1].stop : region[-1].step]
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-complex-parts", self.source.__dask_tokenize__())
 
 
 class ViewArray(_View):

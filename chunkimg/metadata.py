@@ -24,6 +24,7 @@ __all__ = [
     "posed",
     "properties_of",
     "rank_of",
+    "reserved",
     "time_attrs",
     "time_axis",
 ]
@@ -62,6 +63,11 @@ def check_property(name: str) -> None:
         )
     if name in keys.INTERNAL_KEYS or name in keys.CF_KEYS:
         raise KeyError(f"{name!r} is reserved (file headers, CF conventions) and cannot be set as a property")
+
+
+def reserved(name: str) -> bool:
+    """Whether `check_property` refuses a name."""
+    return name in keys.GEOMETRY_KEYS | keys.INTERNAL_KEYS | keys.CF_KEYS or name == keys.UNITS
 
 
 def properties_of(attrs: Mapping[Any, Any]) -> dict[str, Any]:

@@ -70,7 +70,9 @@ def everything_that_opens(folder):
     return out
 
 
-@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out.hdr", "out.ome.zarr", "pyramid.ome.zarr"])
+@pytest.mark.parametrize(
+    "name", ["out.nii", "out.nii.gz", "out.hdr", "out.nrrd", "out.nhdr", "out.ome.zarr", "pyramid.ome.zarr"]
+)
 @pytest.mark.parametrize("lines", [1, 2, 4, 9])
 def test_kill_9_leaves_nothing_that_opens(tmp_path, name, lines):
     image(130).img.save(tmp_path / "source.nii")
@@ -84,7 +86,7 @@ def test_kill_9_leaves_nothing_that_opens(tmp_path, name, lines):
     # the same command afterwards just works, and leaves nothing else
     ci.convert(tmp_path / "source.nii", work / name, overwrite=True, **eval(options))
     assert ci.open_image(work / name).equals(ci.open_image(tmp_path / "source.nii"))
-    expected = {name, "out.img"} if name == "out.hdr" else {name}
+    expected = {name} | {"out.hdr": {"out.img"}, "out.nhdr": {"out.raw"}}.get(name, set())
     assert {p.name for p in work.iterdir()} == expected
 
 
@@ -97,7 +99,7 @@ def test_kill_9_while_replacing_keeps_the_old_one(tmp_path, name):
 
 
 def test_existing_destinations_are_refused(tmp_path):
-    for name in ("a.nii", "a.hdr", "a.ome.zarr"):
+    for name in ("a.nii", "a.hdr", "b.nrrd", "b.nhdr", "a.ome.zarr"):
         image().img.save(tmp_path / name)
         with pytest.raises(FileExistsError, match="overwrite"):
             image(value=1).img.save(tmp_path / name)
@@ -126,7 +128,7 @@ class Failing:
         raise self.error
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.ome.zarr"])
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.nrrd", "a.nhdr", "a.ome.zarr"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_error_leaves_nothing(tmp_path, name, error):
     with pytest.raises(type(error)):

@@ -4,6 +4,7 @@ import gzip
 import math
 
 import nibabel as nib
+import nrrd_files
 import numpy as np
 import pytest
 import zarr
@@ -59,6 +60,27 @@ def converted(name, make=SOURCE, **options):
     return convert
 
 
+def nrrd(encoding):
+    """A NRRD file that no writer of ours made."""
+
+    def make(folder):
+        SOURCE(folder)
+        return nrrd_files.write(folder / "a.nrrd", values(SHAPE, "i2").T, encoding)
+
+    return make
+
+
+def nrrd_stack(folder):
+    """One file a slice."""
+    SOURCE(folder)
+    data = values(SHAPE, "i2").T
+    for k, plane in enumerate(data):
+        (folder / f"{k}.gz").write_bytes(nrrd_files.encode(np.ascontiguousarray(plane), "gzip"))
+    path = folder / "a.nhdr"
+    path.write_bytes(nrrd_files.header(data, "gzip", extra=f"data file: %d.gz 0 {len(data) - 1} 1 2"))
+    return path
+
+
 def sharded(name, **options):
     def convert(folder):
         with pytest.MonkeyPatch.context() as patch:
@@ -83,6 +105,8 @@ ENCODINGS = {
     "nii.gz": gzipped(nifti("a.nii")),
     "nii.gz-scaled": gzipped(nifti("a.nii", scl_slope=0.25, scl_inter=-3)),
     "nii.gz-rgb": gzipped(nifti("a.nii", RGB)),
+    **{f"nrrd-{encoding}": nrrd(encoding) for encoding in ("raw", "gzip", "bzip2", "hex", "ascii")},
+    "nrrd-stack": nrrd_stack,
     "zarr": converted("a.ome.zarr", chunks={"z": 2, "y": 2, "x": 3}),
     "zarr-scaled": converted("a.ome.zarr", nifti("a.nii", scl_slope=0.25, scl_inter=-3)),
     "zarr-rgb": converted("a.ome.zarr", nifti("a.nii", RGB)),
@@ -162,7 +186,9 @@ def numpy_points(data, key):
     return np.asarray(NumpyIndexingAdapter(data).vindex[VectorizedIndexer(key)])
 
 
-@pytest.mark.parametrize("encoding", ["nii", "nii-scaled", "nii-rgb", "nii.gz", "nii.gz-rgb", "zarr"])
+@pytest.mark.parametrize(
+    "encoding", ["nii", "nii-scaled", "nii-rgb", "nii.gz", "nii.gz-rgb", "nrrd-ascii", "nrrd-stack", "zarr"]
+)
 @settings(max_examples=25)
 @given(st.data())
 def test_outer_and_points_are_those_of_numpy(encoding, tmp_path_factory, data):
@@ -173,13 +199,13 @@ def test_outer_and_points_are_those_of_numpy(encoding, tmp_path_factory, data):
         lazy = ViewArray(lazy, picks, axes)
         expected = expected[np.ix_(*picks)].transpose(axes)
     key = data.draw(outer_keys(expected.shape))
-    np.testing.assert_array_equal(lazy.outer(key), numpy_outer(expected, key))
-    assert lazy.outer(key).dtype == expected.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(lazy.take_outer(key), numpy_outer(expected, key))
+    assert lazy.take_outer(key).dtype == expected.dtype.newbyteorder("=")
     key = data.draw(point_keys(expected.shape))
     arrays = [k for k in key if not isinstance(k, slice)]
     if arrays:
-        np.testing.assert_array_equal(lazy.points(key), numpy_points(expected, key))
-        assert lazy.points(key).dtype == expected.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(lazy.take_points(key), numpy_points(expected, key))
+        assert lazy.take_points(key).dtype == expected.dtype.newbyteorder("=")
 
 
 # ---------------------------------------------------------------------------------------------- what is read
@@ -217,7 +243,7 @@ def test_outer_reads_what_is_wanted(tmp_path, monkeypatch, key, most):
     write(tmp_path / "a.nii", data)
     lazy = format_of(tmp_path / "a.nii").open(tmp_path / "a.nii", ReadOptions()).data
     asked = counted(monkeypatch)
-    np.testing.assert_array_equal(lazy.outer(key), numpy_outer(data.T, key))
+    np.testing.assert_array_equal(lazy.take_outer(key), numpy_outer(data.T, key))
     assert sum(asked) <= most
 
 
@@ -235,15 +261,15 @@ def test_a_stream_is_decoded_once(tmp_path, monkeypatch):
     z, y, x = np.array([50, 2, 2, 9]), np.array([100, 5, 7]), np.array([399, 0, 17])
     for key in ((z, y, x), (slice(0, 50, 7), y, slice(3)), (slice(None, None, -9), slice(None), x)):
         asked = counted(monkeypatch)
-        np.testing.assert_array_equal(lazy.outer(key), numpy_outer(data.T, key))
+        np.testing.assert_array_equal(lazy.take_outer(key), numpy_outer(data.T, key))
         # what one region holds is bounded, however far apart the indices are
         assert max(asked) <= 400 * 200
         assert len(opened) == 1
         opened.clear()
-    np.testing.assert_array_equal(lazy.points(scattered), data.T[scattered])
+    np.testing.assert_array_equal(lazy.take_points(scattered), data.T[scattered])
     assert len(opened) == 1
     flipped = ViewArray(lazy, [range(59, -1, -1), range(200), range(400)])
-    np.testing.assert_array_equal(flipped.points(scattered), data.T[::-1][scattered])
+    np.testing.assert_array_equal(flipped.take_points(scattered), data.T[::-1][scattered])
     assert len(opened) == 2
 
 
@@ -264,15 +290,19 @@ def test_chunks_are_read_once(tmp_path, monkeypatch):
     expected = data.T
     diagonal = np.arange(50)
     cases = {
-        "points": (lambda a: a.points((diagonal, diagonal, diagonal)), expected[diagonal, diagonal, diagonal], 5 + 3),
+        "points": (
+            lambda a: a.take_points((diagonal, diagonal, diagonal)),
+            expected[diagonal, diagonal, diagonal],
+            5 + 3,
+        ),
         "through": (
-            lambda a: a.points((diagonal[:4], diagonal[:4], slice(None))),
+            lambda a: a.take_points((diagonal[:4], diagonal[:4], slice(None))),
             expected[diagonal[:4], diagonal[:4]],
             4,
         ),
-        "far": (lambda a: a.outer(([0, 49], [0, 59], [0, 63])), expected[np.ix_([0, 49], [0, 59], [0, 63])], 8),
+        "far": (lambda a: a.take_outer(([0, 49], [0, 59], [0, 63])), expected[np.ix_([0, 49], [0, 59], [0, 63])], 8),
         "stride": (lambda a: a[::49, 0, 0], expected[::49, 0, 0], 2),
-        "dense": (lambda a: a.outer(([9, 0, 5], 0, 0)), expected[[9, 0, 5], 0, 0], 1),
+        "dense": (lambda a: a.take_outer(([9, 0, 5], 0, 0)), expected[[9, 0, 5], 0, 0], 1),
         "backwards": (lambda a: a[9::-1, 10:20, 3], expected[9::-1, 10:20, 3], 1),
     }
     for name, (read, wanted, count) in cases.items():
@@ -289,8 +319,8 @@ def test_points_of_a_file_cost_one_mapping(tmp_path, monkeypatch):
     asked = counted(monkeypatch)
     rng = np.random.default_rng(0)
     points = tuple(rng.integers(0, n, (50, 40)) for n in lazy.shape)
-    np.testing.assert_array_equal(lazy.points(points), data.T[points] * 2.0 + 1)
+    np.testing.assert_array_equal(lazy.take_points(points), data.T[points] * 2.0 + 1)
     assert asked == []
     (tmp_path / "a.nii").write_bytes(b"")
     with pytest.raises(ci.FormatError, match="has changed"):
-        lazy.points(points)
+        lazy.take_points(points)

@@ -94,6 +94,8 @@ def test_other_engines_keep_their_files(files, tmp_path):
     assert not engine.guess_can_open(b"n+1")
     assert not engine.guess_can_open(str(tmp_path / "a.gz"))
     assert engine.guess_can_open("A.NII.GZ")
+    assert engine.guess_can_open("a.nrrd")
+    assert engine.guess_can_open("a.nhdr")
 
 
 def test_options_reach_the_image(files):
@@ -409,7 +411,7 @@ def test_plain_xarray_writes_it(files, tmp_path):
 # ---------------------------------------------------------------------------------------------- files of others
 
 
-@pytest.mark.parametrize("item", items("nifti", "nifti-pair", "analyze"))
+@pytest.mark.parametrize("item", items("nifti", "nifti-pair", "analyze", "nrrd"))
 def test_files_of_others(item, tmp_path):
     path = item_path(item)
     try:
@@ -425,9 +427,10 @@ def test_files_of_others(item, tmp_path):
     points = {d: xr.DataArray(rng.integers(0, n, 20), dims="points") for d, n in image.sizes.items()}
     np.testing.assert_array_equal(image.isel(points).values, expected.values[tuple(p.values for p in points.values())])
     if expected.nbytes < 4 << 20:
+        suffix = "nrrd" if item["kind"] == "nrrd" else "nii"
         for k, same in enumerate((expected, image, xr.open_dataset(path, engine="chunkimg", chunks={}).image)):
-            same.img.save(tmp_path / f"{k}.nii")
-        assert len({(tmp_path / f"{k}.nii").read_bytes() for k in range(3)}) == 1
+            same.img.save(tmp_path / f"{k}.{suffix}")
+        assert len({(tmp_path / f"{k}.{suffix}").read_bytes() for k in range(3)}) == 1
 
 
 # ---------------------------------------------------------------------------------------------- without Dask

@@ -32,6 +32,7 @@ __all__ = [
     "INTERNAL_KEYS",
     "LABEL",
     "NIFTI_HEADER",
+    "NRRD_HEADER",
     "POSES",
     "RANK",
     "SPACE",
@@ -57,12 +58,13 @@ RANK = "rank"
 POSES = "affine_at"
 #: what a format kept of its header, base64
 NIFTI_HEADER = "nifti_header"
+NRRD_HEADER = "nrrd_header"
 #: whether the voxels are labels, not intensities
 LABEL = "is_label"
 
 #: keys of the image that are computed for the user and never set by hand
 GEOMETRY_KEYS = frozenset({_AFFINE, SPACING, _ORIGIN, DIRECTION, _SHAPE, SPACE, POSES})
-HEADER_KEYS = frozenset({NIFTI_HEADER})
+HEADER_KEYS = frozenset({NIFTI_HEADER, NRRD_HEADER})
 #: keys of the image that are not properties
 INTERNAL_KEYS = HEADER_KEYS | {RANK}
 

@@ -32,8 +32,8 @@ class IndexedArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Block:
         if isinstance(key, indexing.VectorizedIndexer):
-            return self.array.points(key.tuple)
-        return self.array.outer(key.tuple)
+            return self.array.take_points(key.tuple)
+        return self.array.take_outer(key.tuple)
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> Block:
         """The same, without blocking (`load_async`)."""

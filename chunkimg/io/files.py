@@ -17,14 +17,13 @@ from ..errors import FormatError
 from ..gather import fold, points
 from ..indexing import Indices
 from ..lazy import Block, LazyArray, Reader, Region
+from .decoders import most_decoded
 from .source import DecodedStream, FileSource
 
 __all__ = ["FileArray", "Layout", "file_array"]
 
 #: runs shorter than this are not worth a system call each
 _SHORT_RUN = 64 << 10
-#: no deflate stream expands more (zlib's technical notes: 1032:1)
-_DEFLATE_RATIO = 1032
 #: what is decoded at once where only parts of it are wanted
 _WINDOW = 4 << 20
 
@@ -59,16 +58,18 @@ class Layout:
 def file_array(source: FileSource, layout: Layout) -> FileArray:
     """The lazy array of a file, or `FormatError` if a raw file is too short to hold it."""
     needed = layout.offset + layout.nbytes
+    size = source.size - source.start
     if source.coding:
-        if source.coding == "gzip" and needed > source.size * _DEFLATE_RATIO:
+        if needed > size * most_decoded(source.coding):
             raise FormatError(
                 f"{source.path}: truncated: {needed} bytes of content are expected (shape {layout.shape[::-1]} of "
-                f"{layout.dtype}), which {source.size} bytes of gzip cannot hold"
+                f"{layout.dtype}), which {size} bytes of {source.coding.split(':')[0]} cannot hold"
             )
         return StreamArray(source, layout)
-    if source.size < needed:
+    if size < needed:
         raise FormatError(
-            f"{source.path}: truncated: {layout.nbytes} bytes of voxels are expected from byte {layout.offset} on "
+            f"{source.path}: truncated: {layout.nbytes} bytes of voxels are expected from byte "
+            f"{source.start + layout.offset} on "
             f"(shape {layout.shape[::-1]} of {layout.dtype}), the file has {source.size} bytes in all"
         )
     return FileArray(source, layout)
@@ -82,6 +83,7 @@ class FileArray(LazyArray):
         self.shape = tuple(layout.shape[a] for a in layout.axes)
         self.dtype = layout.dtype.newbyteorder("=")
         self.file_order = tuple(layout.axes.index(a) for a in range(len(layout.shape)))
+        self._first = source.start + layout.offset
 
     def _read(self, region: Region) -> Block:
         with self.source.open_checked() as fd:
@@ -100,7 +102,7 @@ class FileArray(LazyArray):
         if out.size and (run * out.itemsize >= _SHORT_RUN or run == out.size):
             flat = out.reshape(-1)
             for count, at in enumerate(_run_starts(self.layout.shape, ranges, outer)):
-                self._fill(fd, flat[count * run : (count + 1) * run], self.layout.offset + at * out.itemsize)
+                self._fill(fd, flat[count * run : (count + 1) * run], self._first + at * out.itemsize)
         elif out.size:
             self._copy_mapped(fd, ranges, out)
         return self._finished(out)
@@ -132,8 +134,8 @@ class FileArray(LazyArray):
         # open_checked has just compared the size, so that no page lies beyond the end of the file; what is yielded must
         # not outlive the mapping
         layout = self.layout
-        with mmap.mmap(fd, layout.offset + layout.nbytes, access=mmap.ACCESS_READ) as mapped:
-            whole: Block = np.ndarray(layout.shape, layout.dtype, mapped, layout.offset)
+        with mmap.mmap(fd, self._first + layout.nbytes, access=mmap.ACCESS_READ) as mapped:
+            whole: Block = np.ndarray(layout.shape, layout.dtype, mapped, self._first)
             yield whole
 
     def _stored_ranges(self, region: Region) -> list[range]:

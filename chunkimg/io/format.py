@@ -119,7 +119,9 @@ class WriteOptions:
     chunks, codec, pyramid, downsample
         Zarr: chunk sizes by dim, codec name, whether to write a pyramid, ``"mean"`` or ``"mode"``.
     version, gzip_level
-        NIfTI: 1 or 2; ISA-L's compression level, 0 (fastest) to 3, 2 by default.
+        NIfTI: 1 or 2; NIfTI and NRRD: ISA-L's compression level, 0 (fastest) to 3, 2 by default.
+    encoding
+        NRRD: ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"`` or ``"hex"``; that of the source, else raw, by default.
     storage_options : dict or None
         Zarr: passed to fsspec for URLs.
     """
@@ -133,6 +135,7 @@ class WriteOptions:
     downsample: str | None = None
     version: int | None = None
     gzip_level: int | None = None
+    encoding: str | None = None
     storage_options: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ def _compress(data: bytes, level: int) -> bytes:
 class GzipWriter:
     """Compresses what is written into a file, front to back.
 
-    The first bytes of the file stay zero until the context is left normally: a gzip stream without its magic number
+    The first bytes of the stream stay zero until the context is left normally: a gzip stream without its magic number
     is of no format, so that nothing opens a file that was cut off.
 
     Parameters
@@ -39,15 +39,17 @@ class GzipWriter:
         File descriptor, open for writing, empty.
     level : int
         ISA-L's compression level, 0 (fastest) to 3.
+    start : int
+        Where the stream starts in the file.
     """
 
-    def __init__(self, fd: int, level: int) -> None:
+    def __init__(self, fd: int, level: int, start: int = 0) -> None:
         if not 0 <= level <= 3:
             raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
         self._fd, self._level = fd, level
         self._buffer = bytearray()
         self._head = b""
-        self._position = 0
+        self._start = self._position = start
         threads = min(8, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gzip")
         self._waiting: deque[Future[bytes]] = deque()
@@ -99,4 +101,4 @@ class GzipWriter:
             self._submit(bytes(self._buffer))
         while self._waiting:
             self._append(self._waiting.popleft().result())
-        os.pwrite(self._fd, self._head, 0)
+        os.pwrite(self._fd, self._head, self._start)

@@ -339,7 +339,12 @@ def update_properties(fields: Any, template: nh.HeaderFacts | None, properties: 
 
 
 def _number(value: Any, unset: Any) -> Any:
-    """A number that went through strict JSON as text is one again."""
-    if isinstance(value, str) and not isinstance(unset, str):
-        return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
+    """A number that went through strict JSON, or a format that knows only text, is one again."""
+    if not isinstance(value, str) or isinstance(unset, str):
+        return value
+    for read in (int, float):
+        try:
+            return read(value)
+        except ValueError:
+            continue
     return value

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..chunks import block_shape, regions, slab_bytes
 from ..errors import ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry.attrs import NIFTI_HEADER
-from ..lazy import Block, LazyArray, Region
 from ..volume import Volume
 from . import nifti_header as nh
 from . import nifti_update as update
 from .commit import check_destination, partial_file
-from .copy import copy
 from .format import WriteOptions
 from .gzip_write import GzipWriter
-from .raw import RunWriter, stored_shape
+from .stream_write import Stored, write_voxels
 
 __all__ = ["build_header", "write"]
 
@@ -43,8 +37,10 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     if bare.lower().endswith(".nii"):
         path = check_destination(dest, options.overwrite)
         prefix, dtype, order = build_header(volume, dest, options.version, single=True)
+        stored = Stored(dtype, order, "gzip" if compressed else "", level)
+        inside: dict[str, Any] = {"lead" if compressed else "head": prefix}
         with partial_file(path, options.overwrite) as fd:
-            _write_voxels(volume, fd, prefix, dtype, order, compressed, level, options, path.parent)
+            write_voxels(volume.data, fd, stored, options, path.parent, **inside)
         return
     stem, tail = bare[:-4], dest[len(bare) :]
     image = check_destination(stem + ".img" + tail, options.overwrite)
@@ -53,7 +49,8 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     # the header is what makes a pair open: it goes first and comes last
     with partial_file(header, options.overwrite) as header_fd:
         with partial_file(image, options.overwrite) as fd:
-            _write_voxels(volume, fd, b"", dtype, order, compressed, level, options, image.parent)
+            stored = Stored(dtype, order, "gzip" if compressed else "", level)
+            write_voxels(volume.data, fd, stored, options, image.parent)
             header.unlink(missing_ok=True)
         if compressed:
             with GzipWriter(header_fd, level) as sink:
@@ -68,89 +65,6 @@ def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
             raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
     if options.pyramid:
         raise FormatError(f"{dest}: NIfTI files hold one resolution level, pyramid= is for Zarr stores")
-
-
-def _write_voxels(
-    volume: Volume,
-    fd: int,
-    prefix: bytes,
-    dtype: np.dtype[Any],
-    order: tuple[int, ...],
-    compressed: bool,
-    level: int,
-    options: WriteOptions,
-    folder: Path,
-) -> None:
-    data = volume.data
-    shape = stored_shape(data.shape, order)
-    if options.progress is not None:
-        options.progress.start(data.nbytes)
-    if compressed:
-        with GzipWriter(fd, level) as sink:
-            sink.write(memoryview(prefix))
-            if _cuts_chunks(data, order, options.budget):
-                _spool(data, sink, dtype, order, options, folder)
-            else:
-                slabs = _slabs(data, order, True, options.budget)
-                copy(data, _appender(sink, dtype, order), slabs, options.progress)
-        return
-    writer = RunWriter(fd, len(prefix), dtype, shape, order)
-    writer.reserve()
-    copy(data, writer, _slabs(data, order, False, options.budget), options.progress)
-    # the header comes last: until then the file is of no format
-    os.pwrite(fd, prefix, 0)
-
-
-def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
-    """Slabs in the order of the destination; if it can be written anywhere, in that of a sequential source."""
-    sequential = data.access == "sequential"
-    if sequential and not appending and data.file_order is not None:
-        order = data.file_order
-    block = block_shape(
-        data.shape,
-        data.dtype.itemsize,
-        unit=data.chunks,
-        order=order,
-        front_to_back=appending or sequential,
-        target=slab_bytes(budget),
-    )
-    return regions(data.shape, block, order)
-
-
-def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
-    """Whether front-to-back slabs within the budget are thinner than the source's chunks."""
-    if data.chunks is None:
-        return False
-    block = block_shape(
-        data.shape, data.dtype.itemsize, unit=data.chunks, order=order, front_to_back=True, target=slab_bytes(budget)
-    )
-    return any(b < min(c, n) for b, c, n in zip(block, data.chunks, data.shape, strict=True))
-
-
-def _spool(
-    data: LazyArray,
-    sink: GzipWriter,
-    dtype: np.dtype[Any],
-    order: tuple[int, ...],
-    options: WriteOptions,
-    folder: Path,
-) -> None:
-    """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
-    shape = stored_shape(data.shape, order)
-    with tempfile.TemporaryFile(dir=folder) as spool:
-        writer = RunWriter(spool.fileno(), 0, dtype, shape, order)
-        copy(data, writer, _slabs(data, order, False, options.budget), options.progress)
-        spool.seek(0)
-        while piece := spool.read(4 << 20):
-            sink.write(memoryview(piece))
-
-
-def _appender(sink: GzipWriter, dtype: np.dtype[Any], order: Sequence[int]) -> Callable[[Region, Block], None]:
-    def append(region: Region, block: Block) -> None:
-        run = np.ascontiguousarray(block.transpose(order), dtype=dtype)
-        sink.write(run.reshape(-1).data)
-
-    return append
 
 
 # ---------------------------------------------------------------------------------------------- header

@@ -15,6 +15,7 @@ __all__ = ["FORMATS", "format_of", "format_to_write", "is_ours"]
 #: name -> (module, suffixes); modules are imported when they are needed
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nifti": ("chunkimg.io.nifti", (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")),
+    "nrrd": ("chunkimg.io.nrrd", (".nrrd", ".nhdr")),
     "zarr": ("chunkimg.io.zarr", (".zarr",)),
 }
 

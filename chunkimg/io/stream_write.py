@@ -1,0 +1,133 @@
+"""Streaming voxels into a file, raw or encoded."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..chunks import block_shape, regions, slab_bytes
+from ..lazy import Block, LazyArray, Region
+from .copy import copy
+from .encoders import Sink, open_encoder
+from .format import WriteOptions
+from .raw import RunWriter, stored_shape
+
+__all__ = ["Stored", "write_voxels"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How voxels are stored in a file.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+        With byte order.
+    order : tuple of int
+        Axes of the array from slowest to fastest in the file.
+    coding : str
+        ``""`` for plain bytes, or as for `decoders.open_decoder`.
+    level : int
+        Compression level of gzip.
+    """
+
+    dtype: np.dtype[Any]
+    order: tuple[int, ...]
+    coding: str = ""
+    level: int = 2
+
+
+def write_voxels(
+    data: LazyArray,
+    fd: int,
+    stored: Stored,
+    options: WriteOptions,
+    folder: Path,
+    *,
+    head: bytes = b"",
+    lead: bytes = b"",
+) -> None:
+    """Write an array, slab by slab.
+
+    Parameters
+    ----------
+    data : LazyArray
+        What is written.
+    fd : int
+        File descriptor, open for writing, empty.
+    stored : Stored
+        How.
+    options : WriteOptions
+        Budget and progress.
+    folder : Path
+        Where a temporary file may be made.
+    head : bytes
+        Written before the voxels as it is, and last: until then the file is of no format.
+    lead : bytes
+        Written before the voxels as part of the encoded content.
+    """
+    if options.progress is not None:
+        options.progress.start(data.nbytes)
+    if stored.coding:
+        with open_encoder(fd, len(head), stored.coding, stored.level) as sink:
+            sink.write(memoryview(lead))
+            if _cuts_chunks(data, stored.order, options.budget):
+                _spool(data, sink, stored, options, folder)
+            else:
+                slabs = _slabs(data, stored.order, True, options.budget)
+                copy(data, _appender(sink, stored), slabs, options.progress)
+    else:
+        writer = RunWriter(fd, len(head), stored.dtype, stored_shape(data.shape, stored.order), stored.order)
+        writer.reserve()
+        copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)
+    os.pwrite(fd, head, 0)
+
+
+def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
+    """Slabs in the order of the destination; if it can be written anywhere, in that of a sequential source."""
+    sequential = data.access == "sequential"
+    if sequential and not appending and data.file_order is not None:
+        order = data.file_order
+    block = block_shape(
+        data.shape,
+        data.dtype.itemsize,
+        unit=data.chunks,
+        order=order,
+        front_to_back=appending or sequential,
+        target=slab_bytes(budget),
+    )
+    return regions(data.shape, block, order)
+
+
+def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
+    """Whether front-to-back slabs within the budget are thinner than the source's chunks."""
+    if data.chunks is None:
+        return False
+    block = block_shape(
+        data.shape, data.dtype.itemsize, unit=data.chunks, order=order, front_to_back=True, target=slab_bytes(budget)
+    )
+    return any(b < min(c, n) for b, c, n in zip(block, data.chunks, data.shape, strict=True))
+
+
+def _spool(data: LazyArray, sink: Sink, stored: Stored, options: WriteOptions, folder: Path) -> None:
+    """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        writer = RunWriter(spool.fileno(), 0, stored.dtype, stored_shape(data.shape, stored.order), stored.order)
+        copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)
+        spool.seek(0)
+        while piece := spool.read(4 << 20):
+            sink.write(memoryview(piece))
+
+
+def _appender(sink: Sink, stored: Stored) -> Callable[[Region, Block], None]:
+    def append(region: Region, block: Block) -> None:
+        run = np.ascontiguousarray(block.transpose(stored.order), dtype=stored.dtype)
+        sink.write(run.reshape(-1).data)
+
+    return append
