@@ -6,8 +6,9 @@ Names are imported when they are used; see ``docs/`` and the README.
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any
+
+from ._when_imported import when_imported
 
 __version__ = "0.1.0"
 
@@ -63,15 +64,10 @@ if TYPE_CHECKING:
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
 
-#: what returns images, and so needs the accessor
-_MAKES_IMAGES = {"from_array", "from_nibabel", "from_sitk", "open_image", "open_pyramid", "save"}
-
 
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module 'chunkimg' has no attribute {name!r}")
-    if name in _MAKES_IMAGES:
-        importlib.import_module(f"{__name__}.accessor")
     value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     globals()[name] = value
     return value
@@ -81,6 +77,5 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if "xarray" in sys.modules:
-    # xarray is there already, so registering .img costs nothing more; otherwise the first image does it
-    importlib.import_module(f"{__name__}.accessor")
+# .img belongs to every DataArray, also where xarray is imported later and chunkimg is not called at all
+when_imported("xarray", lambda: importlib.import_module(f"{__name__}.accessor"))

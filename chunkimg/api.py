@@ -35,8 +35,10 @@ def open_image(
     source : str, path, URL or zarr Store
         ``.nii``, ``.nii.gz``, ``.hdr``/``.img`` (either of the two), ``.nrrd``, ``.nhdr``, or a Zarr store (folder,
         zip file, URL) or a path in one, as that of a label image: ``store.zarr/labels/nuclei``.
-    chunks : "auto", int, tuple or dict
-        Dask blocks by dim. ``"auto"`` plans blocks of about 32 MiB that fit how the source is stored.
+    chunks : "auto", int, tuple, dict or None
+        Dask blocks by dim. ``"auto"`` and ``{}`` plan blocks of about 32 MiB that fit how the source is stored.
+        None: without Dask; selections stay lazy, and what is left is read, each time anew, when its values are asked
+        for (``.load()`` keeps them).
     level : int
         Resolution level of a pyramid; 0 is the finest.
     format : str, optional

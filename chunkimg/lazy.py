@@ -7,16 +7,30 @@ regions are ``range`` objects with positive steps, one per axis, so that formats
 
 from __future__ import annotations
 
-import itertools
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
+
+from . import gather
+from .indexing import (
+    Block,
+    Indices,
+    Reader,
+    Region,
+    arranged,
+    as_range,
+    broadcast,
+    full_region,
+    independent,
+    normalize_key,
+    picked,
+    varying,
+)
 
 __all__ = [
     "Block",
@@ -30,11 +44,6 @@ __all__ = [
     "as_range",
     "full_region",
 ]
-
-Block = NDArray[Any]
-#: one range with a positive step per axis
-Region = tuple[range, ...]
-Reader = Callable[[Region], Block]
 
 
 class LazyArray(ABC):
@@ -86,11 +95,56 @@ class LazyArray(ABC):
 
     def __getitem__(self, key: Any) -> Block:
         picks, post = normalize_key(key, self.shape)
-        if any(len(p) == 0 for p in picks):
-            empty: Block = np.empty([len(p) for p in picks], self.dtype)[post]
-            return empty
-        block: Block = _gather(self._read, picks)[post]
+        block: Block = self._outer(picks)[post]
         return block
+
+    def take_outer(self, key: Sequence[Any]) -> Block:
+        """Values at the outer product of indices: one integer, slice, list or 1-D array per axis.
+
+        Unlike in NumPy, several lists are independent of each other. Axes of integers are dropped.
+        """
+        picks = [picked(n, k) for n, k in zip(self.shape, key, strict=True)]
+        block = self._outer([[p] if isinstance(p, int) else p for p in picks])
+        found: Block = block[tuple(0 if isinstance(p, int) else slice(None) for p in picks)]
+        return found
+
+    def take_points(self, key: Sequence[Any]) -> Block:
+        """Values at points: integers and integer arrays, one per axis, are broadcast against each other.
+
+        Axes that are given as slices come last, as in xarray's ``vindex``. Points that lie in one chunk or near each
+        other in one row are read together; nothing else is.
+        """
+        shape, indices = broadcast(self.shape, key)
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
+        alone = independent(indices)
+        if all(alone):
+            picks = [i.reshape(-1).tolist() for i in indices]
+            return arranged(self._outer(picks), [varying(i) for i in indices], shape)
+        # axes that are faster than all points and do not depend on them are read as ranges
+        tails: dict[int, range] = {}
+        for axis in reversed(self.file_order or range(self.ndim)):
+            line = as_range(indices[axis].reshape(-1).tolist()) if alone[axis] else None
+            if not isinstance(line, range) or line.step < 0:
+                break
+            tails[axis] = line
+        heads = {a: i for a, i in enumerate(indices) if a not in tails}
+        full = np.broadcast_shapes(*(i.shape for i in heads.values()))
+        at = {a: np.broadcast_to(i, full).reshape(-1) for a, i in heads.items()}
+        along = [tuple(d for d, n in enumerate(full) if n > 1), *(varying(indices[a]) for a in sorted(tails))]
+        return arranged(self._points(at, tails), along, shape)
+
+    def _outer(self, picks: Sequence[Sequence[int]]) -> Block:
+        """Values at the outer product of indices that are not negative."""
+        if any(len(p) == 0 for p in picks):
+            return np.empty([len(p) for p in picks], self.dtype)
+        picks = [as_range(p) for p in picks]
+        ranges = all(isinstance(p, range) for p in picks)
+        return gather.outer(self, picks, self._read if ranges else None)
+
+    def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
+        """Values at points of some axes, with ranges of the others; see `gather.points`."""
+        return gather.points(self, at, rest)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Block:
         if copy is False:
@@ -101,61 +155,6 @@ class LazyArray(ABC):
     @abstractmethod
     def __dask_tokenize__(self) -> Any:
         """What identifies the content, equal in every process."""
-
-
-def full_region(shape: Sequence[int]) -> Region:
-    """The region that is everything."""
-    return tuple(range(n) for n in shape)
-
-
-def normalize_key(key: Any, shape: tuple[int, ...]) -> tuple[list[Sequence[int]], tuple[Any, ...]]:
-    """An index as the indices picked along each axis, and the index that then drops axes.
-
-    Integers, slices, an ellipsis, and one list or 1-D array (which Dask hands down) are understood.
-
-    Raises
-    ------
-    IndexError
-        For an index out of range, too many indices, or anything else.
-    """
-    parts = list(key) if isinstance(key, tuple) else [key]
-    dots = [n for n, k in enumerate(parts) if k is Ellipsis]
-    if len(dots) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
-    missing = len(shape) - (len(parts) - len(dots))
-    if missing < 0:
-        raise IndexError(f"too many indices: the array has {len(shape)} axes, {len(parts) - len(dots)} were indexed")
-    at = dots[0] if dots else len(parts)
-    parts[at : at + len(dots)] = [slice(None)] * missing
-    if sum(isinstance(k, (list, np.ndarray)) and np.ndim(k) > 0 for k in parts) > 1:
-        raise IndexError("lazy arrays take one list of indices at a time")
-    picks = [_picked(n, k) for n, k in zip(shape, parts, strict=True)]
-    return [[p] if isinstance(p, int) else p for p in picks], tuple(
-        0 if isinstance(p, int) else slice(None) for p in picks
-    )
-
-
-def _picked(n: int, key: Any) -> int | Sequence[int]:
-    """Indices that one part of a key picks of n, or the one index of an integer."""
-    if isinstance(key, slice):
-        return range(n)[key]
-    if isinstance(key, (list, np.ndarray)) and np.ndim(key) == 1:
-        indices = np.asarray(key)
-        if indices.dtype == np.bool_ and len(indices) == n:
-            indices = np.flatnonzero(indices)
-        if indices.size and indices.dtype.kind not in "iu":
-            raise IndexError(f"indices are integers, found {indices.dtype}")
-        return as_range([_inside(n, int(i)) for i in indices])
-    try:
-        return _inside(n, operator.index(key))
-    except TypeError:
-        raise IndexError(f"lazy arrays take integers, slices, a list and an ellipsis, found {key!r}") from None
-
-
-def _inside(n: int, index: int) -> int:
-    if not -n <= index < n:
-        raise IndexError(f"index {index} is out of bounds for an axis of size {n}")
-    return index % n
 
 
 @dataclass(frozen=True)
@@ -229,6 +228,12 @@ class ScaledArray(_View):
     def _through(self, read: Reader, region: Region) -> Block:
         return self.scaling.apply(read(region))
 
+    def _outer(self, picks: Sequence[Sequence[int]]) -> Block:
+        return self.scaling.apply(self.source._outer(picks))
+
+    def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
+        return self.scaling.apply(self.source._points(at, rest))
+
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-scaled", self.source.__dask_tokenize__(), self.scaling.slope, self.scaling.inter)
 
@@ -281,11 +286,31 @@ class ViewArray(_View):
             self.file_order = (*(k for k, a in enumerate(self.axes) if a is None), *shown)
 
     def _through(self, read: Reader, region: Region) -> Block:
-        picks: list[Sequence[int]] = list(self.picks)
-        for axis, part in zip(self.axes, region, strict=True):
+        return self._turned(gather.outer(self.source, self._source_picks(region), read))
+
+    def _outer(self, picks: Sequence[Sequence[int]]) -> Block:
+        if any(len(p) == 0 for p in picks):
+            return super()._outer(picks)
+        return self._turned(self.source._outer(self._source_picks(picks)))
+
+    def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
+        every, shape = gather.fold(at, rest)
+        size = len(next(iter(every.values())))
+        hidden = {a: np.full(size, p[0]) for a, p in enumerate(self.picks) if a not in self.axes}
+        shown = {a: np.asarray(self.picks[a])[every[k]] for k, a in enumerate(self.axes) if a is not None}
+        return self.source._points({**hidden, **shown}, {}).reshape(shape)
+
+    def _source_picks(self, picks: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """Indices of the source, per source axis, for indices of the view."""
+        out: list[Sequence[int]] = list(self.picks)
+        for axis, p in zip(self.axes, picks, strict=True):
             if axis is not None:
-                picks[axis] = picks[axis][part.start : part.stop : part.step]
-        block = _gather(read, picks)
+                mine = self.picks[axis]
+                out[axis] = mine[p.start : p.stop : p.step] if _ahead(p) else [mine[i] for i in p]
+        return out
+
+    def _turned(self, block: Block) -> Block:
+        """A block of the source with its axes in the order of the view."""
         order = [a for a in self.axes if a is not None]
         hidden = tuple(0 if a not in order else slice(None) for a in range(self.source.ndim))
         kept = sorted(order)
@@ -306,25 +331,5 @@ class ViewArray(_View):
         return ("chunkimg-view", self.source.__dask_tokenize__(), picks, self.axes)
 
 
-def _gather(read: Reader, picks: list[Sequence[int]]) -> Block:
-    """Read the outer product of picks; what is no range is read index by index."""
-    picks = [p if isinstance(p, range) else as_range(p) for p in picks]
-    for axis, p in enumerate(picks):
-        if not isinstance(p, range):
-            parts = [_gather(read, [*picks[:axis], range(i, i + 1), *picks[axis + 1 :]]) for i in p]
-            return np.concatenate(parts, axis=axis)
-    ranges = [p for p in picks if isinstance(p, range)]
-    ahead = tuple(p[::-1] if p.step < 0 else p for p in ranges)
-    return read(ahead)[tuple(slice(None, None, -1) if p.step < 0 else slice(None) for p in ranges)]
-
-
-def as_range(indices: Sequence[int]) -> Sequence[int]:
-    """The same indices as a range where they are one."""
-    if len(indices) == 0:
-        return range(0)
-    if len(indices) == 1:
-        return range(indices[0], indices[0] + 1)
-    step = indices[1] - indices[0]
-    if step == 0 or any(b - a != step for a, b in itertools.pairwise(indices)):
-        return tuple(indices)
-    return range(indices[0], indices[-1] + (1 if step > 0 else -1), step)
+def _ahead(picks: Sequence[int]) -> TypeGuard[range]:
+    return isinstance(picks, range) and picks.step > 0

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
 from numpy.typing import NDArray
 
 import chunkimg.metadata as metadata
@@ -21,6 +19,7 @@ from ..geometry.grid import AXES
 from ..lazy import LazyArray, ScaledArray, Scaling, as_range
 from ..volume import DIMS, TimeAxis, Volume, pick_channels
 from .index import GridIndex
+from .lazily import indexed_lazily, unwrapped
 from .views import OPENED, ComputedArray, viewed
 
 __all__ = [
@@ -41,42 +40,51 @@ NAME = "image"
 
 
 def to_dataarray(volume: Volume, *, chunks: Any = "auto", scaled: bool = True) -> xr.DataArray:
-    """A lazy, Dask-backed DataArray of a volume, with our index on its spatial coordinates.
+    """A lazy DataArray of a volume, with our index on its spatial coordinates.
 
     Parameters
     ----------
     volume : Volume
         The image.
-    chunks : "auto", int, tuple, dict
-        Dask blocks by dim; ``"auto"`` lets the planner choose.
+    chunks : "auto", int, tuple, dict or None
+        Dask blocks by dim; ``"auto"`` and ``{}`` let the planner choose. None: without Dask, indexed lazily by xarray.
     scaled : bool
         Whether values are scaled; stored values if False.
     """
     values = volume.values if scaled else volume.data
-    name = f"{OPENED}-{tokenize(values)}"
-    data = da.from_array(values, chunks=_dask_chunks(volume, values, chunks), name=name)
-    out = assemble(volume, data)
+    out = assemble(volume, indexed_lazily(values) if chunks is None else _blocks(volume.dims, values, chunks))
     out.encoding = {"source": volume.source, "dtype": volume.data.dtype}
     if volume.scaling is not None and scaled:
         out.encoding.update(scale_factor=volume.scaling.slope, add_offset=volume.scaling.inter)
+    if chunks is None:
+        # what `xarray.open_dataset(chunks={})` makes blocks of; axes in one piece may be cut anywhere
+        block = dict(zip(volume.dims, _planned(values), strict=True))
+        out.encoding["preferred_chunks"] = {d: n for d, n in block.items() if n < volume.sizes[d]}
     return out
 
 
 def assemble(volume: Volume, data: Any) -> xr.DataArray:
-    """A DataArray of `data`, a NumPy or Dask array, with everything else from a volume."""
+    """A DataArray of `data`, any array that xarray takes, with everything else from a volume."""
     return xr.DataArray(data, coords=_coordinates(volume), dims=volume.dims, name=NAME, attrs=metadata.join(volume))
 
 
-def _dask_chunks(volume: Volume, values: LazyArray, chunks: Any) -> Any:
-    if chunks is None:
-        raise GeometryError("images are Dask-backed: chunks is 'auto', a number, a tuple or a dict by dim, not None")
-    if isinstance(chunks, Mapping):
-        foreign = sorted(set(chunks) - set(volume.dims))
+def _blocks(dims: tuple[str, ...], values: LazyArray, chunks: Any) -> Any:
+    """A Dask array of a lazy array, whose graph `views.viewed` recognises."""
+    import dask.array as da
+    from dask.base import tokenize
+
+    if chunks in ("auto", {}):
+        chunks = _planned(values)
+    elif isinstance(chunks, Mapping):
+        foreign = sorted(set(chunks) - set(dims))
         if foreign:
-            raise GeometryError(f"chunks names {', '.join(foreign)}; the image has dims {', '.join(volume.dims)}")
-        return tuple(chunks.get(d, n) for d, n in volume.sizes.items())
-    if not isinstance(chunks, str) or chunks != "auto":
-        return chunks
+            raise GeometryError(f"chunks names {', '.join(foreign)}; the image has dims {', '.join(dims)}")
+        chunks = tuple(chunks.get(d, n) for d, n in zip(dims, values.shape, strict=True))
+    # one file in other blocks is another array: they must not share keys
+    return da.from_array(values, chunks=chunks, name=f"{OPENED}-{tokenize(values, chunks)}")
+
+
+def _planned(values: LazyArray) -> tuple[int, ...]:
     order = values.file_order
     return block_shape(
         values.shape,
@@ -208,6 +216,7 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
     lost = [d for d in absent if d not in image.coords]
     if lost:
         raise GeometryError(f"axis {', '.join(lost)} was dropped or reduced, so the image has no position any more")
+    image = _not_loaded(image)
     if absent:
         image = _expand(image, absent)
     image = image.transpose(*[d for d in DIMS if d in image.dims])
@@ -241,6 +250,15 @@ def _channels(image: xr.DataArray) -> dict[str, Any]:
     if numbers.dtype.kind not in "iu":
         return dict(c.attrs)
     return pick_channels(dict(c.attrs), as_range(numbers.tolist()))
+
+
+def _not_loaded(image: xr.DataArray) -> xr.DataArray:
+    """The image with Dask's blocks in place of xarray's lazy indexing, which loads all to add an axis."""
+    shown = unwrapped(image.variable._data)
+    if shown is None:
+        return image
+    dims = tuple(str(d) for d in image.dims)
+    return image.copy(deep=False, data=_blocks(dims, shown, "auto"))
 
 
 def _expand(image: xr.DataArray, dims: list[str]) -> xr.DataArray:

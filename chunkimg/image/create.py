@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -18,7 +17,7 @@ from ..geometry.frames import check_space, rows_to_space
 from ..metadata import check_property
 from ..volume import DIMS, TimeAxis, Volume
 from .build import assemble, grid_of, spatial_coordinates
-from .views import ComputedArray
+from .views import ComputedArray, is_dask
 
 __all__ = ["as_label", "assign_geometry", "from_array", "snap_to"]
 
@@ -85,7 +84,7 @@ def from_array(
     >>> img.img.spacing, img.img.origin, img.img.orientation
     ((0.5, 0.5, 2.0), (-10.0, -20.0, 30.0), 'LPS')
     """
-    array = data if isinstance(data, (np.ndarray, da.Array)) else np.asarray(data)
+    array = data if isinstance(data, np.ndarray) or is_dask(data) else np.asarray(data)
     names = tuple(dims) if dims is not None else _DEFAULT_DIMS.get(array.ndim, ())
     if len(names) != array.ndim or len(set(names)) != len(names) or not set(names) <= set(DIMS):
         raise GeometryError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 from typing import Any
 
-import dask.array as da
 import xarray as xr
 
 from ..errors import GeometryError
 from ..geometry.frames import body_direction
 from ..metadata import is_label, properties_of
 from .build import grid_of, times_of
+from .lazily import unwrapped
+from .views import is_dask
 
 __all__ = ["as_html", "as_text", "facts"]
 
@@ -29,12 +30,12 @@ def facts(image: xr.DataArray) -> list[tuple[str, str]]:
         step = times.regular_step()
         rhythm = "irregular" if step is None and len(times.values) > 1 else f"every {step:g}{unit}" if step else ""
         out.append(("time", f"{first:g} to {last:g}{unit}{', ' + rhythm if rhythm else ''}"))
-    if isinstance(image.data, da.Array):
-        blocks = image.data
+    blocks = image.variable._data
+    if is_dask(blocks):
         shape = " × ".join(str(max(c)) for c in blocks.chunks)
         out.append(("Dask", f"{blocks.npartitions} blocks of up to {shape} ({'·'.join(map(str, image.dims))})"))
     else:
-        out.append(("data", "in memory"))
+        out.append(("data", "in memory" if unwrapped(blocks) is None else "read when it is asked for"))
     if image.encoding.get("scale_factor") is not None:
         stored = image.encoding.get("dtype")
         slope, inter = image.encoding["scale_factor"], image.encoding.get("add_offset", 0.0)

@@ -7,23 +7,32 @@ scheduler stands between the files.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-import dask.array as da
 import numpy as np
-from dask.base import compute, tokenize
-from dask.utils import key_split
 
 from ..lazy import Block, LazyArray, Region, ViewArray, as_range
+from .lazily import unwrapped
 
-__all__ = ["OPENED", "ComputedArray", "viewed"]
+if TYPE_CHECKING:
+    import dask.array as da
 
-#: prefix of the name of every Dask array made of a lazy array
+__all__ = ["OPENED", "ComputedArray", "is_dask", "viewed"]
+
+#: prefix of the name of every Dask array that chunkimg makes of a lazy array
 OPENED = "open-image"
-_ORIGINAL = f"original-{OPENED}"
+#: what Dask puts before the name of an array for the layer that holds its source
+_ORIGINAL = "original-"
 #: Dask layers that move voxels and never change them
-_MOVES = frozenset({OPENED, _ORIGINAL, "getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
+_MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
+
+
+def is_dask(data: Any) -> TypeGuard[da.Array]:
+    """Whether data is a Dask array; Dask is not imported to tell."""
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(data, getattr(module, "Array", ()))
 
 
 class ComputedArray(LazyArray):
@@ -32,23 +41,25 @@ class ComputedArray(LazyArray):
     def __init__(self, data: Any) -> None:
         self.data = data
         self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
-        if isinstance(data, da.Array):
+        if is_dask(data):
             self.chunks = tuple(max(c) for c in data.chunks)
 
     def leaves(self) -> Iterator[LazyArray]:
         """The lazy arrays in the graph."""
-        if isinstance(self.data, da.Array):
+        if is_dask(self.data):
             for value in dict(self.data.dask).values():
-                found = getattr(value, "value", value)
-                if isinstance(found, LazyArray):
+                found = unwrapped(getattr(value, "value", value))
+                if found is not None:
                     yield from found.leaves()
 
     def _read(self, region: Region) -> Block:
         part = self.data[tuple(slice(r.start, r.stop, r.step) for r in region)]
-        block = part.compute() if isinstance(part, da.Array) else part
+        block = part.compute() if is_dask(part) else part
         return np.asarray(block, dtype=self.dtype)
 
     def __dask_tokenize__(self) -> Any:
+        from dask.base import tokenize
+
         return ("chunkimg-computed", tokenize(self.data))
 
 
@@ -91,16 +102,21 @@ def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | No
 
     None if `data` is not a Dask array, has other sources, or computes anything.
     """
-    if not isinstance(data, da.Array) or not all(key_split(layer) in _MOVES for layer in data.dask.layers):
+    if not is_dask(data):
         return None
-    originals = [layer for layer in data.dask.layers if key_split(layer) == _ORIGINAL]
+    from dask.utils import key_split
+
+    originals = [layer for layer in data.dask.layers if str(layer).startswith(_ORIGINAL)]
     if len(originals) != 1:
         return None
-    graph = dict(data.dask)
-    leaf = getattr(graph.get(originals[0]), "value", graph.get(originals[0]))
-    if not isinstance(leaf, LazyArray):
+    opened = originals[0].removeprefix(_ORIGINAL)
+    if not all(layer in (originals[0], opened) or key_split(layer) in _MOVES for layer in data.dask.layers):
         return None
-    if key_split(data.name) == OPENED:
+    graph = dict(data.dask)
+    leaf = unwrapped(getattr(graph.get(originals[0]), "value", graph.get(originals[0])))
+    if leaf is None:
+        return None
+    if data.name == opened:
         return leaf, lambda array: array
     if 0 in data.shape:
         return None
@@ -154,6 +170,9 @@ def _moved(
     data: da.Array, graph: dict[Any, Any], original: str, probe: LazyArray, lines: list[tuple[Any, ...]]
 ) -> list[Block]:
     """What the graph makes of another array in the place of its leaf, on some lines."""
+    import dask.array as da
+    from dask.base import compute
+
     moved = da.Array({**graph, original: probe}, data.name, data.chunks, dtype=probe.dtype)
     # the keys are those of the real image: never let a shared scheduler see them
     return list(compute(*(moved[line] for line in lines), scheduler="synchronous"))

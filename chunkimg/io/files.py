@@ -6,7 +6,7 @@ import itertools
 import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
+from ..gather import fold, points
+from ..indexing import Indices
 from ..lazy import Block, LazyArray, Reader, Region
 from .decoders import most_decoded
 from .source import DecodedStream, FileSource
@@ -114,13 +116,27 @@ class FileArray(LazyArray):
             view = view[count:]
             position += count
 
+    def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
+        # NumPy picks out of mapped pages: one system call, however many points
+        every, shape = fold(at, rest)
+        order = self.file_order
+        assert order is not None
+        with self.source.open_checked() as fd, self._mapped(fd) as whole:
+            out: Block = whole[tuple(every[a] for a in order)]
+        return out.astype(self.dtype, copy=False).reshape(shape)
+
     def _copy_mapped(self, fd: int, ranges: Sequence[range], out: Block) -> None:
-        # open_checked has just compared the size, so that no page lies beyond the end of the file
+        with self._mapped(fd) as whole:
+            out[...] = whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)]
+
+    @contextmanager
+    def _mapped(self, fd: int) -> Iterator[Block]:
+        # open_checked has just compared the size, so that no page lies beyond the end of the file; what is yielded must
+        # not outlive the mapping
         layout = self.layout
         with mmap.mmap(fd, self._first + layout.nbytes, access=mmap.ACCESS_READ) as mapped:
             whole: Block = np.ndarray(layout.shape, layout.dtype, mapped, self._first)
-            out[...] = whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)]
-            del whole
+            yield whole
 
     def _stored_ranges(self, region: Region) -> list[range]:
         assert self.file_order is not None
@@ -153,6 +169,9 @@ class StreamArray(FileArray):
             yield lambda region: self._read_stream(stream, region)
             if stream.position >= self.layout.offset + self.layout.nbytes:
                 stream.finish()
+
+    def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
+        return points(self, at, rest)
 
     def _read_stream(self, stream: DecodedStream, region: Region) -> Block:
         layout = self.layout

@@ -11,7 +11,7 @@ from .format import Format
 from .source import FileSource
 from .zarr_names import split_zip
 
-__all__ = ["FORMATS", "format_of", "format_to_write"]
+__all__ = ["FORMATS", "format_of", "format_to_write", "is_ours"]
 
 #: name -> (module, suffixes); modules are imported when they are needed
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -19,6 +19,9 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
     "nrrd": ("chunkimg.io.nrrd", (".nrrd", ".nhdr")),
     "zarr": ("chunkimg.io.zarr", (".zarr", ".zarr.zip", ".ozx", ".zip")),
 }
+
+#: suffixes that other software uses too, for the same files or for others: they say nothing of who should open a file
+SHARED = frozenset({".hdr", ".img", ".hdr.gz", ".img.gz", *FORMATS["zarr"][1]})
 
 
 def load(name: str) -> Format:
@@ -45,6 +48,12 @@ def _name_of(path: str) -> str | None:
     """The format that a name tells, or None."""
     named = _by_suffix(path)
     return None if named is None else named[0]
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path ends in a suffix that means an image of a known format and nothing else."""
+    named = _by_suffix(path)
+    return named is not None and named[1] not in SHARED
 
 
 def format_of(source: Any, format: str | None = None) -> Format:

@@ -70,11 +70,10 @@ class ZarrArray(LazyArray):
         self.file_order = tuple(range(len(self.shape)))
 
     def _read(self, region: Region) -> Block:
-        # positive steps: a stride is read whole and thinned, zarr decodes whole chunks anyway
         region, last = (region[:-1], region[-1:]) if self.samples else (region, ())
+        # chunks that a stride steps over are not read
         with decoding(self.array.store_path):
-            block = np.asarray(self.array[tuple(slice(r.start, r.stop) for r in region)])
-        block = block[tuple(slice(None, None, r.step) for r in region)]
+            block = np.asarray(self.array[tuple(slice(r.start, r.stop, r.step) for r in region)])
         if self.samples:
             block = np.ascontiguousarray(block)[..., None].view("u1")[..., last[0].start : last[0].stop : last[0].step]
         return block.astype(self.dtype, copy=False)
