@@ -15,6 +15,7 @@ PACKAGE = Path(ci.__file__).parent
 LAYERS = [
     {"errors"},
     {"geometry"},
+    {"access"},
     {"lazy"},
     {"volume"},
     {"metadata", "encode"},
@@ -30,6 +31,10 @@ LAYERS = [
         "io.raw",
         "io.ome",
         "io.files",
+        "io.gzip_access",
+        "io.gzip_build",
+        "io.gzip_index",
+        "io.gzip_read",
         "io.nifti_header",
         "io.gzip_write",
     },
@@ -41,6 +46,7 @@ LAYERS = [
     {"interop"},
     {"api"},
     {"accessor"},
+    {"cli_index"},
     {"cli"},
     {"__main__", ""},
 ]
@@ -130,8 +136,8 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
-        "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world", "direction",
-        "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid", "same_grid",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world",
+        "direction", "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid", "same_grid",
         "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_sitk", "to_world", "to_zarr",
         "units",
     }  # fmt: skip

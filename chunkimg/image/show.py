@@ -8,12 +8,19 @@ from typing import Any
 import dask.array as da
 import xarray as xr
 
+from ..access import Access
 from ..errors import GeometryError
 from ..geometry.frames import body_direction
 from ..metadata import is_label, properties_of
 from .build import grid_of, times_of
+from .views import ComputedArray
 
-__all__ = ["as_html", "as_text", "facts"]
+__all__ = ["access_of", "as_html", "as_text", "facts"]
+
+
+def access_of(image: xr.DataArray) -> Access:
+    """What reading a region costs: that of the dearest source."""
+    return ComputedArray(image.data).access
 
 
 def facts(image: xr.DataArray) -> list[tuple[str, str]]:
@@ -39,6 +46,9 @@ def facts(image: xr.DataArray) -> list[tuple[str, str]]:
         stored = image.encoding.get("dtype")
         slope, inter = image.encoding["scale_factor"], image.encoding.get("add_offset", 0.0)
         out.append(("stored", f"{stored}, value = {slope:g} · stored + {inter:g}"))
+    access = access_of(image)
+    if access != "random":
+        out.append(("access", f"{access}: {access.cost}"))
     if image.encoding.get("source"):
         out.append(("source", str(image.encoding["source"])))
     properties = properties_of(image.attrs)

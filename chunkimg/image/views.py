@@ -15,6 +15,7 @@ import numpy as np
 from dask.base import compute, tokenize
 from dask.utils import key_split
 
+from ..access import Access
 from ..lazy import Block, LazyArray, Region, ViewArray, as_range
 
 __all__ = ["OPENED", "ComputedArray", "viewed"]
@@ -34,6 +35,13 @@ class ComputedArray(LazyArray):
         self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
         if isinstance(data, da.Array):
             self.chunks = tuple(max(c) for c in data.chunks)
+
+    @property
+    def access(self) -> Access:
+        """That of the dearest of the arrays that it is computed from."""
+        if not isinstance(self.data, da.Array):
+            return Access("random", "the voxels are in memory")
+        return Access.worst(leaf.access for leaf in self.leaves())
 
     def leaves(self) -> Iterator[LazyArray]:
         """The lazy arrays in the graph."""
