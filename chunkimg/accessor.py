@@ -206,7 +206,7 @@ class ImageAccessor:
 
     @property
     def access(self) -> Access:
-        """``"random"``, ``"indexed"`` or ``"sequential"``, as its dearest source; ``.cost`` says what a region costs."""
+        """``"random"``, ``"indexed"`` or ``"sequential"``, of its dearest source; `cost` says what a region costs."""
         return show.access_of(self._image)
 
     # ------------------------------------------------------------------ metadata

@@ -245,7 +245,7 @@ def unpacked(data: bytes) -> bytes:
 
     try:
         window = bytes(isal_zlib.decompressobj(-15).decompress(data, WINDOW + 1))
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]
         raise BadIndexError(f"a window cannot be decoded ({error})") from error
     if len(window) != WINDOW:
         raise BadIndexError(f"a window has {len(window)} bytes")

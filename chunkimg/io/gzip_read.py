@@ -106,7 +106,7 @@ class _Members:
                     return b"", b""
             try:
                 out = self._decoder.decompress(data, most)
-            except self._zlib.error as error:
+            except self._zlib.error as error:  # type: ignore[misc]
                 raise BadIndexError(f"the data behind a checkpoint cannot be decoded ({error})") from error
             if not self._decoder.eof:
                 return out, self._decoder.unconsumed_tail
