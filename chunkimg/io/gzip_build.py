@@ -7,6 +7,7 @@ before it is written down.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tempfile
@@ -22,7 +23,7 @@ from ..errors import FormatError
 from .format import Progress
 from .gzip_index import WINDOW, BadIndexError, IndexWriter, packed
 from .gzip_read import inflate, thread_count
-from .source import DecodedStream, FileSource
+from .source import DecodedStream, FileSource, reading
 
 __all__ = ["write_index"]
 
@@ -69,8 +70,8 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
     writer.finish(source, mark, length)
 
 
-class _From:
-    """A binary file that seems to start at a later byte."""
+class _From(io.RawIOBase):
+    """A file that seems to start at a later byte."""
 
     mode = "rb"
 
@@ -78,9 +79,17 @@ class _From:
         self._file, self._start = file, start
         file.seek(start)
 
-    def read(self, count: int = -1) -> bytes:
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
         """Bytes from the current position on."""
-        return self._file.read(count)
+        return int(self._file.readinto(buffer))  # type: ignore[attr-defined]
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """Move."""
@@ -98,19 +107,14 @@ def _blocks(source: FileSource, length: int, progress: Progress | None) -> NDArr
     spacing = max(_SPACING, length // _MOST)
     with source.open_checked() as fd, open(os.dup(fd), "rb") as file:
         opened: Any = _From(file, source.start) if source.start else file
-        try:
-            with indexed_gzip._IndexedGzipFile(fileobj=opened, spacing=spacing) as decoder:
-                for at in range(0, length, _STEP):
-                    decoder.seek(min(at + _STEP, length) - 1)
-                    if progress is not None:
-                        progress(min(_STEP, length - at))
-                # beyond the end it stops there
-                decoder.seek(length + _TAIL)
-                points = _exported(decoder)
-        except (indexed_gzip.ZranError, indexed_gzip.NotCoveredError, EOFError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise FormatError(f"{source.path}: truncated or damaged, and so not indexed ({error})") from error
+        with reading(source.path), indexed_gzip._IndexedGzipFile(fileobj=opened, spacing=spacing) as decoder:
+            for at in range(0, length, _STEP):
+                decoder.seek(min(at + _STEP, length) - 1)
+                if progress is not None:
+                    progress(min(_STEP, length - at))
+            # beyond the end it stops there
+            decoder.seek(length + _TAIL)
+            points = _exported(decoder)
     points["byte"] += np.uint64(source.start)
     return points
 
@@ -130,8 +134,7 @@ def _thinned(points: NDArray[Any], length: int) -> NDArray[Any]:
 
     Behind a bit that is none of a byte's first, the place of the next member could only be guessed.
     """
-    inside = points["content"] < length
-    points = points[inside]
+    points = points[points["content"] < length]
     content = points["content"].astype(np.int64)
     starts = np.flatnonzero(points["windowed"] == 0)
     kept = []
@@ -140,10 +143,8 @@ def _thinned(points: NDArray[Any], length: int) -> NDArray[Any]:
         kept.append(at)
         following = int(np.searchsorted(content, content[at] + _SPACING // 2))
         if points["windowed"][at]:
-            # the next start of a member that holds anything
-            later = starts[np.searchsorted(starts, at, "right") :]
-            beyond = later[:1]
-            following = min(following, int(beyond[0])) if len(beyond) else following
+            member = int(np.searchsorted(starts, at))
+            following = min(following, int(starts[member])) if member < len(starts) else following
         at = max(following, int(np.searchsorted(content, content[at], "right")))
     return points[kept]
 

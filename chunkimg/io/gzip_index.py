@@ -168,7 +168,7 @@ def load(path: str, source: FileSource, found: bytes) -> GzipIndex | None:
 def _read(fd: int) -> tuple[Any, NDArray[Any]]:
     raw = os.pread(fd, _HEADER.size, 0)
     if len(raw) < _HEADER.size or raw[:8] != MAGIC:
-        raise BadIndexError("it is no index of chunkimg, or its first bytes are damaged")
+        raise BadIndexError("it is no index of chunkimg, or damaged")
     header = _HEADER.unpack(raw)
     version, checksum, table_at, rows = header[1], header[2], header[7], header[8]
     if version != _VERSION:
