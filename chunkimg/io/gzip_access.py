@@ -7,13 +7,11 @@ not fit is named in a warning and not used; only speed depends on it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import threading
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +76,13 @@ class GzipAccess:
             return None
         mark = self._mark()
         for path in self._places(mark):
-            with self._doubts(path):
-                found = load(path, self.source, mark)
-                if found is not None and found.length < self.length:
-                    raise BadIndexError(f"it covers {found.length} bytes of content, {self.length} are needed")
-                if found is not None and _identity(path) not in _wrong:
-                    return found
+            try:
+                found = self._at(path, mark)
+            except BadIndexError as reason:
+                self._tell(path, reason)
+                continue
+            if found is not None and _identity(path) not in _wrong:
+                return found
         return None
 
     def ensure(self) -> GzipIndex | None:
@@ -101,7 +100,11 @@ class GzipAccess:
     def build(self, dest: str | os.PathLike[str] | None, force: bool, progress: Progress | None) -> str:
         """Make the index at a place (see `place`), unless one that fits is there; where it is."""
         path = self.place(dest)
-        if force or replace(self, option=path).find() is None:
+        try:
+            there = not force and self._at(path, self._mark()) is not None
+        except BadIndexError:
+            there = False
+        if not there:
             self.make(path, progress)
         return path
 
@@ -110,7 +113,7 @@ class GzipAccess:
         identity = _identity(index.path)
         if identity is not None:
             _wrong.add(identity)
-        self._tell(index.path, str(reason))
+        self._tell(index.path, reason)
 
     def hint(self) -> str:
         """How a region becomes cheaper."""
@@ -172,6 +175,12 @@ class GzipAccess:
         _vain.add(self.source)
         _tell_once(f"{self.source.path}: no index can be made, so that each region is decoded from the start: {reason}")
 
+    def _at(self, path: str, mark: bytes) -> GzipIndex | None:
+        found = load(path, self.source, mark)
+        if found is not None and found.length < self.length:
+            raise BadIndexError(f"it covers {found.length} bytes of content, {self.length} are needed")
+        return found
+
     def _places(self, mark: bytes) -> list[str]:
         """Paths at which an index may be."""
         if self.option != "auto":
@@ -186,14 +195,7 @@ class GzipAccess:
         with self.source.open_checked() as fd:
             return fingerprint(fd, self.source.size, self.source.start)
 
-    @contextlib.contextmanager
-    def _doubts(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except BadIndexError as reason:
-            self._tell(path, str(reason))
-
-    def _tell(self, path: str, reason: str) -> None:
+    def _tell(self, path: str, reason: BadIndexError) -> None:
         _tell_once(f"{path}: the index of {self.source.path} is not used: {reason}")
 
 
