@@ -231,7 +231,6 @@ def test_access(scan, tmp_path):
     copied = pickle.loads(pickle.dumps(image.img.access))
     assert copied == "indexed" and copied.cost == image.img.access.cost
     assert ci.read_header(path).access == "indexed"
-    assert "indexed" in repr(image.img)
     ci.save(raw, tmp_path / "a.ome.zarr")
     assert ci.open_image(tmp_path / "a.ome.zarr").img.access == "random"
 
@@ -560,6 +559,16 @@ def test_build_index(scan, tmp_path):
     nib.save(nib.load(path), tmp_path / "plain.nii")
     with pytest.raises(ci.FormatError, match="not gzip"):
         ci.build_index(tmp_path / "plain.nii")
+
+
+def test_who_may_read_it(scan):
+    path, _ = scan
+    for mode in (0o600, 0o640, 0o444):
+        os.chmod(path, mode)
+        (made,) = ci.build_index(path, force=True)
+        assert os.stat(made).st_mode & 0o777 == mode
+    ci.build_index(path, dest="cache")
+    assert os.stat(os.environ["CHUNKIMG_CACHE"]).st_mode & 0o777 == 0o700
 
 
 def test_pair(tmp_path):

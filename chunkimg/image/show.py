@@ -46,9 +46,6 @@ def facts(image: xr.DataArray) -> list[tuple[str, str]]:
         stored = image.encoding.get("dtype")
         slope, inter = image.encoding["scale_factor"], image.encoding.get("add_offset", 0.0)
         out.append(("stored", f"{stored}, value = {slope:g} · stored + {inter:g}"))
-    access = access_of(image)
-    if access != "random":
-        out.append(("access", f"{access}: {access.cost}"))
     if image.encoding.get("source"):
         out.append(("source", str(image.encoding["source"])))
     properties = properties_of(image.attrs)

@@ -18,6 +18,7 @@ from ..image.build import to_dataarray, to_volume
 from ..io import nifti_header as nh
 from ..io.nifti import layout_of, other_axes
 from ..io.nifti_write import build_header
+from ..access import Access
 from ..lazy import Block, LazyArray, Region, ViewArray, full_region
 from ..volume import Volume
 
@@ -95,6 +96,12 @@ class _DataObject(LazyArray):
         places = tuple(reversed(range(len(dataobj.shape))))
         self.file_order = (*places, len(places)) if self.samples else places
         self.token = uuid.uuid4().hex
+
+    @property
+    def access(self) -> Access:
+        """As far as the name of its file tells."""
+        packed = str(getattr(self.dataobj, "file_like", "")).lower().endswith((".gz", ".bz2", ".zst"))
+        return Access("sequential" if packed else "random", "a region costs what nibabel reads for it")
 
     def _read(self, region: Region) -> Block:
         voxels = region[:-1] if self.samples else region

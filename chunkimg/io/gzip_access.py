@@ -139,11 +139,14 @@ class GzipAccess:
 
         if os.path.isfile(path) and not path.endswith(SUFFIX) and not _is_index(path):
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        partial = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
+        folder = os.path.dirname(path)
+        os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
+        partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:
             try:
+                # windows are parts of the image: who may not read the one may not read the other
+                os.fchmod(fd, os.stat(self.source.path).st_mode & 0o666)
                 write_index(self.source, self.length, self._mark(), fd, progress)
             finally:
                 os.close(fd)

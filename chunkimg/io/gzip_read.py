@@ -22,8 +22,12 @@ __all__ = ["IndexedStream", "inflate", "thread_count"]
 
 #: compressed bytes that are read at once; a decoder copies what is left of them at the end of each member
 _PIECE = 128 << 10
-#: decoded bytes that are handed on at once; longer intervals are decoded piece by piece and not ahead
+#: decoded bytes that are handed on at once
 _OUT = 4 << 20
+#: longer intervals are decoded when they are needed, piece by piece
+_LONG = 16 << 20
+#: bytes that are decoded ahead
+_AHEAD = 64 << 20
 #: behind the deflate data of a member stand its checksum and length
 _TRAILER = 8
 
@@ -154,9 +158,9 @@ class IndexedStream:
         except OSError as error:
             self._stack.close()
             raise BadIndexError(f"it cannot be opened ({error.strerror})") from error
-        threads = min(thread_count(), len(self._coming))
+        threads = max(1, min(thread_count(), len(self._coming)))
         self._most = 2 * threads
-        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="chunkimg-gunzip")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gunzip")
         self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self
 
@@ -205,11 +209,14 @@ class IndexedStream:
         self._pieces = self._decode(k) if done is None else iter(done.result())
 
     def _submit(self) -> None:
-        bounds = self._index.bounds
+        sizes = np.diff(self._index.bounds)
         while self._coming and len(self._ahead) <= self._most:
-            k = self._coming.popleft()
-            long = bounds[k + 1] - bounds[k] > _OUT
-            self._ahead.append((k, None if long else self._pool.submit(lambda k: list(self._decode(k)), k)))
+            k = self._coming[0]
+            if self._ahead and sum(int(sizes[j]) for j, _ in self._ahead) + sizes[k] > _AHEAD:
+                return
+            self._coming.popleft()
+            done = self._pool.submit(lambda k: list(self._decode(k)), k) if sizes[k] <= _LONG else None
+            self._ahead.append((k, done))
 
     def _decode(self, k: int) -> Iterator[bytes]:
         from isal import isal_zlib
