@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..access import Access
 from ..errors import GeometryError
 from ..geometry import Grid
 from ..geometry import affine as aff
@@ -18,7 +19,6 @@ from ..image.build import to_dataarray, to_volume
 from ..io import nifti_header as nh
 from ..io.nifti import layout_of, other_axes
 from ..io.nifti_write import build_header
-from ..access import Access
 from ..lazy import Block, LazyArray, Region, ViewArray, full_region
 from ..volume import Volume
 

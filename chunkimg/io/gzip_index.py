@@ -89,6 +89,10 @@ class GzipIndex:
             f"index: {self.path} ({self.size / 2**20:.2f} MiB)"
         )
 
+    def length_of(self, k: int) -> int:
+        """Bytes of content of an interval."""
+        return int(self.bounds[k + 1] - self.bounds[k])
+
     def crc(self, k: int) -> int:
         """Checksum of the content of an interval."""
         return int(self._table["crc"][k])

@@ -209,14 +209,13 @@ class IndexedStream:
         self._pieces = self._decode(k) if done is None else iter(done.result())
 
     def _submit(self) -> None:
-        sizes = np.diff(self._index.bounds)
         while self._coming and len(self._ahead) <= self._most:
             k = self._coming[0]
-            if self._ahead and sum(int(sizes[j]) for j, _ in self._ahead) + sizes[k] > _AHEAD:
+            if self._ahead and sum(self._index.length_of(j) for j in (k, *(j for j, _ in self._ahead))) > _AHEAD:
                 return
             self._coming.popleft()
-            done = self._pool.submit(lambda k: list(self._decode(k)), k) if sizes[k] <= _LONG else None
-            self._ahead.append((k, done))
+            short = self._index.length_of(k) <= _LONG
+            self._ahead.append((k, self._pool.submit(lambda k: list(self._decode(k)), k) if short else None))
 
     def _decode(self, k: int) -> Iterator[bytes]:
         from isal import isal_zlib
@@ -225,7 +224,7 @@ class IndexedStream:
         bit, stop = index.bits(k)
         crc = 0
         window = index.window(self._file, k)
-        for piece in inflate(self._gzip, bit, stop, window, int(index.bounds[k + 1] - index.bounds[k])):
+        for piece in inflate(self._gzip, bit, stop, window, index.length_of(k)):
             crc = isal_zlib.crc32(piece, crc)
             yield piece
         if crc != index.crc(k):
