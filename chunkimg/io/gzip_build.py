@@ -32,8 +32,6 @@ _SPACING = 1 << 20
 _MOST = 4096
 #: content that is decoded between two signs of life
 _STEP = 32 << 20
-#: the checksum of a member is looked for this far behind the last byte that is needed
-_TAIL = 4 << 20
 #: GZIDX, the format of indexed_gzip: 35 bytes, the last four the number of points, then the points
 _GZIDX_HEADER = 35
 _POINT = np.dtype([("byte", "<u8"), ("content", "<u8"), ("bits", "u1"), ("windowed", "u1")])
@@ -101,19 +99,18 @@ class _From(io.RawIOBase):
 
 
 def _blocks(source: FileSource, length: int, progress: Progress | None) -> NDArray[Any]:
-    """Places where deflate blocks start, as indexed_gzip finds them, and the checksums that it verifies on the way."""
+    """Places where deflate blocks start, as indexed_gzip finds them."""
     import indexed_gzip
 
     spacing = max(_SPACING, length // _MOST)
     with source.open_checked() as fd, open(os.dup(fd), "rb") as file:
         opened: Any = _From(file, source.start) if source.start else file
-        with reading(source.path), indexed_gzip._IndexedGzipFile(fileobj=opened, spacing=spacing) as decoder:
+        options = {"fileobj": opened, "spacing": spacing, "skip_crc_check": True}
+        with reading(source.path), indexed_gzip._IndexedGzipFile(**options) as decoder:
             for at in range(0, length, _STEP):
-                decoder.seek(min(at + _STEP, length) - 1)
+                decoder.seek(min(at + _STEP, length))
                 if progress is not None:
                     progress(min(_STEP, length - at))
-            # beyond the end it stops there
-            decoder.seek(length + _TAIL)
             points = _exported(decoder)
     points["byte"] += np.uint64(source.start)
     return points
@@ -175,7 +172,7 @@ def _verify(
 
 
 def _plain(source: FileSource, bounds: NDArray[np.int64], progress: Progress | None) -> Iterator[tuple[bytes, int]]:
-    """Of each interval the window before it and the checksum, from a plain decode."""
+    """Of each interval the window before it and the checksum, from a plain decode that verifies those of gzip."""
     from isal import isal_zlib
 
     tail = b""
@@ -191,6 +188,7 @@ def _plain(source: FileSource, bounds: NDArray[np.int64], progress: Progress | N
             if progress is not None:
                 progress(stop - start)
             yield window, crc
+        stream.finish()
 
 
 def _checked(
