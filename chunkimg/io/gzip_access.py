@@ -119,6 +119,8 @@ class GzipAccess:
         """How a region becomes cheaper."""
         if self.option is False:
             return "it was opened with index=False"
+        if self.source in _vain:
+            return "no index could be made, a warning said why"
         if self.length <= WORTH:
             return "that is little"
         return f"`chunkimg index {self.source.name}` makes an index, as does the first read of a region far inside"
@@ -192,7 +194,7 @@ class GzipAccess:
 
     def _name(self, mark: bytes) -> str:
         """Name of the index in a folder of indexes: it changes with the content."""
-        return f"{self.source.name[:100]}-{mark.hex()[:32]}{SUFFIX}"
+        return f"{self.source.name[:40]}-{mark.hex()[:32]}{SUFFIX}"
 
     def _mark(self) -> bytes:
         with self.source.open_checked() as fd:

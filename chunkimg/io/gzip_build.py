@@ -63,6 +63,8 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
     if progress is not None:
         progress.start(2 * length)
     points = _thinned(_blocks(source, length, progress), length)
+    if not len(points) or points["content"][0]:
+        raise FormatError(f"{source.path}: no index can be made: no deflate block was found where the content starts")
     writer = IndexWriter(fd)
     _verify(source, points, length, writer, progress)
     writer.finish(source, mark, length)
