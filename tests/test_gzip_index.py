@@ -59,6 +59,15 @@ def one_block(data):
 
 
 NOISE = voxels().tobytes()
+#: parts that can be compressed and parts that cannot, which are stored, from a byte on
+MIXED = b"".join(
+    part
+    for k in range(60)
+    for part in (
+        bytes(np.random.default_rng(k).integers(0, 3, 20_000 + 7 * k, np.uint8)),
+        np.random.default_rng(k).bytes(9_000 + 501 * k),
+    )
+)
 #: name -> content, stream
 STREAMS = {
     "single": (NOISE, gzip.compress(NOISE, 6, mtime=0)),
@@ -71,6 +80,8 @@ STREAMS = {
     "padded": (NOISE, members(NOISE, 50_000) + bytes(777)),
     "padded between": (NOISE, gzip.compress(NOISE[:99_999]) + bytes(40) + gzip.compress(NOISE[99_999:])),
     "stored": (NOISE, deflated(NOISE, 0, 8, 31)),
+    "stored here and there": (MIXED, gzip.compress(MIXED, 6, mtime=0)),
+    "stored here and there, members": (MIXED, members(MIXED, 150_000)),
     "fixed codes": (NOISE, deflated(NOISE, 6, 8, 31, 9, zlib.Z_FIXED)),
     "one block": (NOISE, one_block(NOISE)),
     "zeros": (bytes(30 << 20), gzip.compress(bytes(30 << 20))),

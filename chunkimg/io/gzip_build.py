@@ -129,22 +129,14 @@ def _exported(decoder: Any) -> NDArray[Any]:
 
 
 def _thinned(points: NDArray[Any], length: int) -> NDArray[Any]:
-    """Points to keep: about one per spacing, and what follows a point within a member may not leave that member.
-
-    Behind a bit that is none of a byte's first, the place of the next member could only be guessed.
-    """
+    """Points to keep, about one per spacing: there is also one at the start of each member, however small."""
     points = points[points["content"] < length]
     content = points["content"].astype(np.int64)
-    starts = np.flatnonzero(points["windowed"] == 0)
     kept = []
     at = 0
     while at < len(points):
         kept.append(at)
-        following = int(np.searchsorted(content, content[at] + _SPACING // 2))
-        if points["windowed"][at]:
-            member = int(np.searchsorted(starts, at))
-            following = min(following, int(starts[member])) if member < len(starts) else following
-        at = max(following, int(np.searchsorted(content, content[at], "right")))
+        at = int(np.searchsorted(content, content[at] + _SPACING // 2))
     return points[kept]
 
 

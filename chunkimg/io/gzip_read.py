@@ -13,8 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
 from .gzip_index import BadIndexError, GzipIndex, opened
 from .source import FileSource
 
@@ -60,7 +58,7 @@ def inflate(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> 
         If that is not what stands there.
     """
     members = _Members(window)
-    for data in _shifted(fd, bit, stop):
+    for data in _compressed(fd, bit, stop):
         while True:
             out, data = members.decode(data, min(length, _OUT))
             length -= len(out)
@@ -73,22 +71,54 @@ def inflate(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> 
     raise BadIndexError(f"{length} bytes of content are missing behind bit {bit}")
 
 
-def _shifted(fd: int, bit: int, stop: int | None) -> Iterator[bytes]:
-    """Compressed data from a bit on, as bytes."""
+def _compressed(fd: int, bit: int, stop: int | None) -> Iterator[bytes]:
+    """Compressed data from a bit on, behind blocks that hold nothing and end at the right bit of a byte.
+
+    Shifting the data instead would break what is aligned to bytes: stored blocks and the ends of members.
+    """
     at, shift = divmod(bit, 8)
+    lead, count = _empty_blocks(shift)
+    first = True
     while stop is None or at < stop:
-        count = _PIECE if stop is None else min(_PIECE, stop - at)
-        raw = os.pread(fd, count + (shift > 0), at)
+        raw = os.pread(fd, _PIECE if stop is None else min(_PIECE, stop - at), at)
         if not raw:
             return
-        if not shift:
-            yield raw
-        else:
-            data = np.frombuffer(raw, np.uint8)
-            low = data >> shift
-            low[:-1] |= data[1:] << (8 - shift)
-            yield low[:count].tobytes()
-        at += count
+        at += len(raw)
+        if first and shift:
+            joint = raw[0] >> shift << count | lead
+            raw = joint.to_bytes(count // 8 + 1, "little") + raw[1:]
+        first = False
+        yield raw
+
+
+def _empty_blocks(shift: int) -> tuple[int, int]:
+    """Deflate blocks without content whose bits number `shift` more than a multiple of 8: the bits, their number."""
+    bits, count = _EMPTY_DYNAMIC if shift % 2 else (0, 0)
+    while count % 8 != shift:
+        # fixed codes: not the last block, type 1, seven zeros for its end
+        bits |= 0b10 << count
+        count += 10
+    return bits, count
+
+
+def _empty_dynamic() -> tuple[int, int]:
+    """An empty block with codes of its own: 95 bits, an odd number (RFC 1951, section 3.2.7).
+
+    Byte 0 and the end of the block have codes of one bit, so have two distances.
+    """
+    # lengths of the codes for code lengths: one bit for 18, a run of zeros, and for 1, in the order of the RFC
+    lengths = [(1 if symbol in (18, 1) else 0, 3) for symbol in _ORDER]
+    # 1, zeros for 138 and 117 bytes, 1; then two distances
+    codes = [(0, 1), (1, 1), (138 - 11, 7), (1, 1), (117 - 11, 7), (0, 1), (0, 1), (0, 1)]
+    bits = count = 0
+    for value, size in [(0b100, 3), (0, 5), (1, 5), (15, 4), *lengths, *codes, (1, 1)]:
+        bits |= value << count
+        count += size
+    return bits, count
+
+
+_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
+_EMPTY_DYNAMIC = _empty_dynamic()
 
 
 class _Members:
