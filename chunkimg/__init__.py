@@ -21,6 +21,7 @@ _NAMES = {
     "Grid": "geometry",
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
+    "build_index": "api",
     "convert": "api",
     "from_array": "image.create",
     "from_nibabel": "interop.nibabel",
@@ -39,6 +40,7 @@ __all__ = [
     "Grid",
     "MissingExtraError",
     "UnsupportedError",
+    "build_index",
     "convert",
     "from_array",
     "from_nibabel",
@@ -50,7 +52,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .api import convert, open_image, open_pyramid, read_header, save
+    from .api import build_index, convert, open_image, open_pyramid, read_header, save
     from .errors import (
         ChunkImgError,
         ChunkImgWarning,

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from .access import Access
 from .api import save
 from .geometry import Grid
 from .image import build, create, show
@@ -200,6 +201,13 @@ class ImageAccessor:
     def as_label(self) -> xr.DataArray:
         """The image declared to hold labels, not intensities (pyramids then take modes, not means)."""
         return create.as_label(self._image)
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def access(self) -> Access:
+        """``"random"``, ``"indexed"`` or ``"sequential"``, of its dearest source; `cost` says what a region costs."""
+        return show.access_of(self._image)
 
     # ------------------------------------------------------------------ metadata
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import FormatError
-from .io.format import Header, ReadOptions, WriteOptions
+from .io.format import Header, Progress, ReadOptions, WriteOptions
 from .io.registry import format_of, format_to_write
 from .volume import Volume
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["convert", "open_image", "open_pyramid", "read_header", "save"]
+__all__ = ["build_index", "convert", "open_image", "open_pyramid", "read_header", "save"]
 
 
 def open_image(
@@ -48,7 +48,9 @@ def open_image(
     storage_options : mapping, optional
         For URLs, passed to fsspec.
     index : "auto", path or False
-        Gzip: where the index for random access is looked for and kept; see `build_index`.
+        Gzip: where its index for random access is kept. ``"auto"`` uses the one beside the file or in the cache folder
+        (``$CHUNKIMG_CACHE``, else ``chunkimg`` in the user's cache), and makes it there when a region far inside is
+        read for the first time; a path names the file (or a folder) of the index; False neither uses nor makes one.
     allow_outside : bool
         Follow an NRRD header whose data files lie outside its folder; only for headers you trust.
 
@@ -96,6 +98,52 @@ def read_header(source: Any, *, format: str | None = None, storage_options: Mapp
     ('>i2', (2.0, 2.0, 2.0))
     """
     return format_of(source, format).read_header(source, ReadOptions(storage_options=storage_options))
+
+
+def build_index(
+    source: Any,
+    *,
+    dest: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    format: str | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Make the index that gives random access to an image in gzip, ahead of its first use.
+
+    Parameters
+    ----------
+    source : str or path
+        An image whose voxels are gzip: ``.nii.gz``, ``.hdr``/``.img.gz``.
+    dest : str or path, optional
+        Beside the file by default (``ct.nii.gz.ci-index``), where everyone who reads it finds it; ``"cache"`` for the
+        cache folder of the user; else the file of the index, or a folder. What is not found by itself is named again
+        on opening: ``open_image(..., index=...)``.
+    force : bool
+        Make it anew even if there is one that fits.
+    format : str, optional
+        Where the name does not tell.
+    progress : Progress, optional
+        Told how far it is, as for `save`.
+
+    Returns
+    -------
+    list of str
+        Path of the index of each gzip file that holds voxels, most often one.
+
+    Raises
+    ------
+    FormatError
+        If no voxels are gzip, or the file is truncated or damaged.
+    OSError
+        If nothing can be written there.
+    """
+    from .io.files import StreamArray
+
+    volume = format_of(source, format).open(source, ReadOptions(index=False))
+    leaves = [leaf for leaf in volume.data.leaves() if isinstance(leaf, StreamArray) and leaf.source.coding == "gzip"]
+    if not leaves:
+        raise FormatError(f"{source}: its voxels are not gzip; an index is for gzip alone")
+    return [leaf.gzip.build(dest, force, progress) for leaf in leaves]
 
 
 def open_pyramid(source: Any, *, chunks: Any = "auto", storage_options: Mapping[str, Any] | None = None) -> xr.DataTree:

@@ -170,6 +170,20 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
         sys.exit(1)
 
 
+@cli.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--output", metavar="PATH", help="File of the index, or a folder; beside each file by default.")
+@click.option("--cache", is_flag=True, help="Keep it in the cache folder of the user instead.")
+@click.option("--force", is_flag=True, help="Make it anew even if there is one that fits.")
+def index(files: tuple[str, ...], output: str | None, cache: bool, force: bool) -> None:
+    """Make indexes that give random access to images in gzip, ahead of their first use."""
+    from .cli_index import index_files
+
+    if cache and output is not None:
+        raise click.UsageError("give --output or --cache, not both")
+    index_files(files, "cache" if cache else output, force, _progress)
+
+
 def _as_json(header: Any) -> dict[str, Any]:
     from .geometry.attrs import strict_json
 
@@ -220,6 +234,7 @@ def _print_header(header: Any, fields: bool) -> None:
     if header.times is not None:
         unit = " s" if header.time_units == "s" else ""
         rows.append(("time", f"frames: {len(header.times)}, from {header.times[0]:g} to {header.times[-1]:g}{unit}"))
+    rows.append(("access", f"{header.access}: {header.access.cost}"))
     if header.scaling is not None:
         rows.append(("scaling", f"value = {header.scaling[0]:g} · stored + {header.scaling[1]:g}"))
     if header.fields.get("labels"):

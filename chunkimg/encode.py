@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .access import Access
 from .errors import FormatError
 from .lazy import Block, LazyArray, Reader, Region, Scaling
 from .volume import Volume
@@ -29,7 +30,7 @@ class EncodedArray(LazyArray):
     def __init__(self, source: LazyArray, dtype: np.dtype[Any], scaling: Scaling | None) -> None:
         self.source, self.scaling = source, scaling
         self.shape, self.dtype = source.shape, dtype.newbyteorder("=")
-        self.access, self.file_order, self.chunks = source.access, source.file_order, source.chunks
+        self.front_to_back, self.file_order, self.chunks = source.front_to_back, source.file_order, source.chunks
 
     def _encode(self, block: Block) -> Block:
         values = block
@@ -47,6 +48,11 @@ class EncodedArray(LazyArray):
         elif values.dtype.kind == "c" and self.dtype.kind != "c":
             raise FormatError(f"complex values do not fit {self.dtype}")
         return values.astype(self.dtype)
+
+    @property
+    def access(self) -> Access:
+        """That of the source."""
+        return self.source.access
 
     def leaves(self) -> Iterator[LazyArray]:
         """Those of the source."""

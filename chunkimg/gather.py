@@ -31,7 +31,7 @@ class Source(Protocol):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    access: str
+    front_to_back: bool
     file_order: tuple[int, ...] | None
     chunks: tuple[int, ...] | None
 
@@ -103,7 +103,7 @@ def _order(source: Source) -> list[int]:
 def _pieces(source: Source, wanted: list[Indices], order: list[int]) -> list[list[_Piece]]:
     """How the sorted indices of each axis are cut."""
     out: list[list[_Piece]] = [[] for _ in wanted]
-    if source.access == "sequential":
+    if source.front_to_back:
         # regions must come front to back: below the window, everything is covered by one region; above it, axes are
         # stepped through one by one where faster ones are not exactly one range
         covered, exact = source.dtype.itemsize, True

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from . import gather
+from .access import Access
 from .indexing import (
     Block,
     Indices,
@@ -55,8 +56,8 @@ class LazyArray(ABC):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    #: ``"random"``: a region costs its own bytes; ``"sequential"``: all that stands before it is decoded too
-    access: str = "random"
+    #: whether one pass in file order is far cheaper than regions here and there: conversions then make one
+    front_to_back: bool = False
     #: axes from slowest to fastest in the source; the order in which a front-to-back reader must ask
     file_order: tuple[int, ...] | None = None
     #: block shape that the source stores as one piece, if any
@@ -76,6 +77,12 @@ class LazyArray(ABC):
     def nbytes(self) -> int:
         """Uncompressed bytes."""
         return self.size * self.dtype.itemsize
+
+    @property
+    def access(self) -> Access:
+        """What a region costs, now: it may become cheaper while the array exists."""
+        what = "its own bytes" if self.chunks is None else "the stored chunks that it touches"
+        return Access("random", f"a region costs {what}")
 
     @abstractmethod
     def _read(self, region: Region) -> Block:
@@ -197,7 +204,12 @@ class _View(LazyArray):
 
     def __init__(self, source: LazyArray) -> None:
         self.source = source
-        self.access = source.access
+        self.front_to_back = source.front_to_back
+
+    @property
+    def access(self) -> Access:
+        """That of the source."""
+        return self.source.access
 
     def leaves(self) -> Iterator[LazyArray]:
         """Those of the source."""
@@ -320,7 +332,7 @@ class ViewArray(_View):
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """Reads through the source's reader, unless that could not go front to back."""
-        if self.file_order is None and self.access == "sequential":
+        if self.file_order is None and self.front_to_back:
             yield self._read
         else:
             with super().reader() as read:

@@ -35,6 +35,12 @@ def item_path(item: dict[str, Any]) -> str:
     return str(DATA / item["path"])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Indexes that are made on the way go to a folder of this run."""
+    os.environ["CHUNKIMG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def nibabel_data() -> Path:
     """Folder of the images in nibabel's wheel."""

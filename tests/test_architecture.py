@@ -15,7 +15,7 @@ PACKAGE = Path(ci.__file__).parent
 LAYERS = [
     {"errors", "_when_imported"},
     {"geometry"},
-    {"indexing"},
+    {"access", "indexing"},
     {"gather"},
     {"lazy"},
     {"volume"},
@@ -36,6 +36,10 @@ LAYERS = [
         "io.json_report",
         "io.ome_schema",
         "io.files",
+        "io.gzip_access",
+        "io.gzip_build",
+        "io.gzip_index",
+        "io.gzip_read",
         "io.nifti_header",
         "io.gzip_write",
         "io.encoders",
@@ -52,6 +56,7 @@ LAYERS = [
     {"interop"},
     {"api"},
     {"accessor"},
+    {"cli_index"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -141,10 +146,10 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
-        "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world", "direction",
-        "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid", "same_grid",
-        "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_sitk", "to_world", "to_zarr",
-        "units",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world",
+        "direction", "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid",
+        "same_grid", "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_sitk", "to_world",
+        "to_zarr", "units",
     }  # fmt: skip
 
 

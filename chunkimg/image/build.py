@@ -91,7 +91,7 @@ def _planned(values: LazyArray) -> tuple[int, ...]:
         values.dtype.itemsize,
         unit=values.chunks,
         order=order,
-        front_to_back=values.access == "sequential" and order is not None,
+        front_to_back=values.front_to_back and order is not None,
         target=dask_block_bytes(),
     )
 

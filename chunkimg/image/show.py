@@ -7,14 +7,20 @@ from typing import Any
 
 import xarray as xr
 
+from ..access import Access
 from ..errors import GeometryError
 from ..geometry.frames import body_direction
 from ..metadata import is_label, properties_of
 from .build import grid_of, times_of
 from .lazily import unwrapped
-from .views import is_dask
+from .views import ComputedArray, is_dask
 
-__all__ = ["as_html", "as_text", "facts"]
+__all__ = ["access_of", "as_html", "as_text", "facts"]
+
+
+def access_of(image: xr.DataArray) -> Access:
+    """What reading a region costs: that of the dearest source."""
+    return ComputedArray(image.data).access
 
 
 def facts(image: xr.DataArray) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from ..access import Access
 from ..lazy import Block, LazyArray, Region, ViewArray, as_range
 from .lazily import unwrapped
 
@@ -43,6 +44,13 @@ class ComputedArray(LazyArray):
         self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
         if is_dask(data):
             self.chunks = tuple(max(c) for c in data.chunks)
+
+    @property
+    def access(self) -> Access:
+        """That of the dearest of the arrays that it is computed from."""
+        if not isinstance(self.data, da.Array):
+            return Access("random", "the voxels are in memory")
+        return Access.worst(leaf.access for leaf in self.leaves())
 
     def leaves(self) -> Iterator[LazyArray]:
         """The lazy arrays in the graph."""

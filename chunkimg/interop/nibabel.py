@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..access import Access
 from ..errors import GeometryError
 from ..geometry import Grid
 from ..geometry import affine as aff
@@ -95,6 +96,12 @@ class _DataObject(LazyArray):
         places = tuple(reversed(range(len(dataobj.shape))))
         self.file_order = (*places, len(places)) if self.samples else places
         self.token = uuid.uuid4().hex
+
+    @property
+    def access(self) -> Access:
+        """As far as the name of its file tells."""
+        packed = str(getattr(self.dataobj, "file_like", "")).lower().endswith((".gz", ".bz2", ".zst"))
+        return Access("sequential" if packed else "random", "a region costs what nibabel reads for it")
 
     def _read(self, region: Region) -> Block:
         voxels = region[:-1] if self.samples else region

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..access import Access
 from ..geometry import Grid
 from ..volume import Volume
 
@@ -35,7 +36,7 @@ class Header:
     time_units : str or None
         ``"s"`` or ``"unknown"``.
     access : str
-        ``"random"`` or ``"sequential"``.
+        ``"random"``, ``"indexed"`` or ``"sequential"``, with the attribute `cost`: what a region costs, in words.
     properties : dict
         Metadata of the image.
     fields : dict
@@ -50,7 +51,7 @@ class Header:
     scaling: tuple[float, float] | None
     times: tuple[float, ...] | None
     time_units: str | None
-    access: str
+    access: Access
     properties: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -93,7 +94,8 @@ class ReadOptions:
     storage_options : dict or None
         Zarr: passed to fsspec for URLs.
     index : str, path or False
-        Gzip: where the index for random access is kept: ``"auto"``, a path, or False for none.
+        Gzip: where the index for random access is kept: ``"auto"`` (beside the file, else in the cache folder), a path
+        or folder, or False to use none.
     allow_outside : bool
         NRRD: follow names of data files that leave the folder of the header.
     """

@@ -34,7 +34,7 @@ class NiftiFormat:
 
     def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Header fields and geometry."""
-        volume, facts = _open(source)
+        volume, facts = _open(source, options.index)
         fields = {k: v.item() if v.ndim == 0 else v.tolist() for k, v in facts.fields.items()}
         fields = {k: v.split(b"\0")[0].decode("latin-1") if isinstance(v, bytes) else v for k, v in fields.items()}
         fields["extensions"] = extensions(volume.headers.get(NIFTI_HEADER, b""))
@@ -46,14 +46,14 @@ class NiftiFormat:
         """Open lazily; only headers are read."""
         if options.level:
             raise FormatError(f"{source}: NIfTI has one resolution level, level {options.level} was asked for")
-        return _open(source)[0]
+        return _open(source, options.index)[0]
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to ``.nii``, ``.nii.gz`` or a pair."""
         write(volume, os.fspath(dest), options)
 
 
-def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
+def _open(path: str | os.PathLike[str], index: Any) -> tuple[Volume, nh.HeaderFacts]:
     header_path = _header_path(os.fspath(path))
     header_file = FileSource.open(header_path)
     facts = nh.parse(header_file.head(540), header_file.path)
@@ -67,7 +67,7 @@ def _open(path: str | os.PathLike[str]) -> tuple[Volume, nh.HeaderFacts]:
             "chunkimg does not read; convert the image to NIfTI with SPM or nibabel first"
         )
     layout, dims = layout_of(facts, header_file.path)
-    data = file_array(data_file, layout)
+    data = file_array(data_file, layout, index)
     grid = nh.grid_of(facts, header_file.path)
     times, channels = other_axes(facts, dims)
     volume = Volume(

@@ -98,7 +98,9 @@ def _data(
         shape = (1,) * len(absent) + slow_sizes
         where = tuple(order.index(d) for d in dims)
         one = _one_file(source, header, files, options)
-        return file_array(one, Layout(_skip(one, header, shape), nh.dtype_of(header), shape, where)), dims
+        return file_array(
+            one, Layout(_skip(one, header, shape), nh.dtype_of(header), shape, where), options.index
+        ), dims
     whole = _several_files(header, files, subdim, slow_sizes, options)
     shown = [slow_roles.index(d) if d in slow_roles else None for d in dims]
     if shown == list(range(whole.ndim)):
@@ -129,7 +131,7 @@ def _several_files(
     for name in files:
         one = _encoded(_data_source(header, name, options), header, 0)
         layout = Layout(_skip(one, header, piece), nh.dtype_of(header), piece, tuple(range(len(piece))))
-        pieces.append(file_array(one, layout))
+        pieces.append(file_array(one, layout, options.index))
     return StackArray(pieces, sizes, outer)
 
 

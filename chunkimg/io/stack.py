@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region
 
 __all__ = ["StackArray"]
@@ -35,12 +36,17 @@ class StackArray(LazyArray):
     def __init__(self, pieces: Sequence[LazyArray], shape: tuple[int, ...], outer: int) -> None:
         self.pieces, self.shape, self.outer = tuple(pieces), shape, outer
         self.dtype = pieces[0].dtype
-        self.access = pieces[0].access
+        self.front_to_back = pieces[0].front_to_back
         self.file_order = tuple(range(len(shape)))
         self.rows = pieces[0].shape[0]
-        if self.access == "sequential" and pieces[0].nbytes <= _LARGE:
+        if self.front_to_back and pieces[0].nbytes <= _LARGE:
             # read by blocks of whole pieces, each is decoded once
             self.chunks = (1,) * (outer - 1) + pieces[0].shape
+
+    @property
+    def access(self) -> Access:
+        """That of the pieces."""
+        return self.pieces[0].access
 
     def leaves(self) -> Iterator[LazyArray]:
         """Those of the pieces."""

@@ -91,15 +91,14 @@ def write_voxels(
 
 def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
     """Slabs in the order of the destination; if it can be written anywhere, in that of a sequential source."""
-    sequential = data.access == "sequential"
-    if sequential and not appending and data.file_order is not None:
+    if data.front_to_back and not appending and data.file_order is not None:
         order = data.file_order
     block = block_shape(
         data.shape,
         data.dtype.itemsize,
         unit=data.chunks,
         order=order,
-        front_to_back=appending or sequential,
+        front_to_back=appending or data.front_to_back,
         target=slab_bytes(budget),
     )
     return regions(data.shape, block, order)

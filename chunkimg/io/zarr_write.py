@@ -167,13 +167,13 @@ class _StoreWriter:
             source.dtype.itemsize,
             _spacing(grid),
             chunks=asked,
-            front_to_back=source.access == "sequential",
+            front_to_back=source.front_to_back,
             budget=self.options.budget,
         )
         return plan if self.nodes.zarr_format == 3 else replace(plan, shards=None)
 
     def _slabs(self, source: LazyArray, plan: StorePlan) -> Iterator[Region]:
-        sequential = source.access == "sequential" and source.file_order is not None
+        sequential = source.front_to_back and source.file_order is not None
         order = source.file_order
         block = block_shape(
             source.shape,

@@ -1,0 +1,39 @@
+"""The command ``chunkimg index``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from .errors import ChunkImgError
+
+__all__ = ["index_files"]
+
+
+def index_files(
+    files: tuple[str, ...], dest: str | None, force: bool, progress: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Make the index of each file and say where it is; the exit code is 1 if one of them cannot be indexed."""
+    from .api import build_index
+
+    if dest not in (None, "cache") and len(files) > 1 and not os.path.isdir(str(dest)):
+        raise click.UsageError("--output names one file; for several files give a folder that exists")
+    failed = False
+    for name in files:
+        try:
+            with progress() as bar:
+                made = build_index(name, dest=dest, force=force, progress=bar)
+        except (ChunkImgError, OSError) as error:
+            click.echo(f"chunkimg: error: {error}", err=True)
+            failed = True
+            continue
+        for path in made:
+            size, of = os.path.getsize(path), os.path.getsize(name)
+            click.echo(f"{path}  {size / 2**20:.2f} MiB, {100 * size / of:.2g} % of {name}")
+    if failed:
+        sys.exit(1)

@@ -1,0 +1,223 @@
+"""Where the index of a gzip file is kept, when it is used, and when it is made.
+
+It is looked for beside the file (``ct.nii.gz.ci-index``) and then in the cache folder, each time that a region is
+read, so that every process and every copy of a lazy array uses an index as soon as there is one. An index that does
+not fit is named in a warning and not used; only speed depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ChunkImgWarning, FormatError
+from .format import Progress
+from .gzip_index import MAGIC, BadIndexError, GzipIndex, fingerprint, load
+from .source import FileSource
+
+__all__ = ["SUFFIX", "GzipAccess", "cache_folder"]
+
+#: of files that hold an index
+SUFFIX = ".ci-index"
+#: content that is decoded rather than indexed
+WORTH = 16 << 20
+
+#: one thread of a process makes an index, the others wait for it
+_making = threading.Lock()
+#: what this process has tried in vain and said already: not again for each block
+_vain: set[FileSource] = set()
+_told: set[str] = set()
+#: index files, by path and identity, that gave wrong bytes
+_wrong: set[tuple[str, int, int]] = set()
+
+
+def cache_folder() -> Path:
+    """Folder of the indexes that are made on the way."""
+    if own := os.environ.get("CHUNKIMG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "chunkimg"
+
+
+@dataclass(frozen=True)
+class GzipAccess:
+    """The index of a gzip file.
+
+    Attributes
+    ----------
+    source : FileSource
+        The gzip file.
+    length : int
+        Bytes of content that are of interest.
+    option : "auto", str or False
+        Look beside the file and in the cache, and make it in the cache; the path of the index (or of a folder for
+        it); or neither look nor make.
+    """
+
+    source: FileSource
+    length: int
+    option: Any = "auto"
+
+    def __post_init__(self) -> None:
+        if self.option is False or self.option is None:
+            object.__setattr__(self, "option", False)
+        elif self.option is True or not isinstance(self.option, (str, os.PathLike)):
+            raise FormatError(f"index is 'auto', the path of an index, or False; found {self.option!r}")
+        elif self.option != "auto":
+            object.__setattr__(self, "option", os.path.abspath(os.fspath(self.option)))
+
+    def find(self) -> GzipIndex | None:
+        """The index, if there is one that fits."""
+        if self.option is False or self.source.coding != "gzip":
+            return None
+        mark = self._mark()
+        for path in self._places(mark):
+            try:
+                found = self._at(path, mark)
+            except BadIndexError as reason:
+                self._tell(path, reason)
+                continue
+            if found is not None and _identity(path) not in _wrong:
+                return found
+        return None
+
+    def ensure(self) -> GzipIndex | None:
+        """The index; made now if there is none and one can be kept."""
+        found = self.find()
+        if found is not None or self.option is False or self.source.coding != "gzip":
+            return found
+        with _making:
+            found = self.find()
+            if found is None and self.source not in _vain:
+                self._make_somewhere()
+                found = self.find()
+        return found
+
+    def build(self, dest: str | os.PathLike[str] | None, force: bool, progress: Progress | None) -> str:
+        """Make the index at a place (see `place`), unless one that fits is there; where it is."""
+        path = self.place(dest)
+        try:
+            there = not force and self._at(path, self._mark()) is not None
+        except BadIndexError:
+            there = False
+        if not there:
+            self.make(path, progress)
+        return path
+
+    def distrust(self, index: GzipIndex, reason: BadIndexError) -> None:
+        """Never use an index again that gave wrong bytes."""
+        identity = _identity(index.path)
+        if identity is not None:
+            _wrong.add(identity)
+        self._tell(index.path, reason)
+
+    def hint(self) -> str:
+        """How a region becomes cheaper."""
+        if self.option is False:
+            return "it was opened with index=False"
+        if self.source in _vain:
+            return "no index could be made, a warning said why"
+        if self.length <= WORTH:
+            return "that is little"
+        return f"`chunkimg index {self.source.name}` makes an index, as does the first read of a region far inside"
+
+    def make(self, path: str, progress: Progress | None = None) -> None:
+        """Make the index as a file, complete or not at all; an older one is replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If something else is there under that name.
+        FormatError
+            If the gzip file is truncated or damaged.
+        OSError
+            If nothing can be written there.
+        """
+        from .gzip_build import write_index
+
+        if os.path.isfile(path) and not path.endswith(SUFFIX) and not _is_index(path):
+            raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
+        folder = os.path.dirname(path)
+        os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
+        partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
+        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            try:
+                # windows are parts of the image: who may not read the one may not read the other
+                os.fchmod(fd, os.stat(self.source.path).st_mode & 0o666)
+                write_index(self.source, self.length, self._mark(), fd, progress)
+            finally:
+                os.close(fd)
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
+
+    def place(self, dest: str | os.PathLike[str] | None) -> str:
+        """Path of the index: beside the file, in the cache (``"cache"``), in a folder, or as told."""
+        if dest is None:
+            return self.source.path + SUFFIX
+        mark = self._mark()
+        if dest == "cache":
+            return str(cache_folder() / self._name(mark))
+        path = os.path.abspath(os.fspath(dest))
+        return os.path.join(path, self._name(mark)) if os.path.isdir(path) else path
+
+    def _make_somewhere(self) -> None:
+        places = [self.place(self.option)] if self.option != "auto" else [self.place("cache"), self.place(None)]
+        for path in places:
+            try:
+                self.make(path)
+                return
+            except (OSError, ImportError, FormatError) as error:
+                reason = error
+            if not isinstance(reason, OSError):
+                break
+        _vain.add(self.source)
+        _tell_once(f"{self.source.path}: no index can be made, so that each region is decoded from the start: {reason}")
+
+    def _at(self, path: str, mark: bytes) -> GzipIndex | None:
+        found = load(path, self.source, mark)
+        if found is not None and found.length < self.length:
+            raise BadIndexError(f"it covers {found.length} bytes of content, {self.length} are needed")
+        return found
+
+    def _places(self, mark: bytes) -> list[str]:
+        """Paths at which an index may be."""
+        if self.option != "auto":
+            return [self.place(self.option)]
+        return [self.place(None), str(cache_folder() / self._name(mark))]
+
+    def _name(self, mark: bytes) -> str:
+        """Name of the index in a folder of indexes: it changes with the content."""
+        return f"{self.source.name[:40]}-{mark.hex()[:32]}{SUFFIX}"
+
+    def _mark(self) -> bytes:
+        with self.source.open_checked() as fd:
+            return fingerprint(fd, self.source.size, self.source.start)
+
+    def _tell(self, path: str, reason: BadIndexError) -> None:
+        _tell_once(f"{path}: the index of {self.source.path} is not used: {reason}")
+
+
+def _tell_once(message: str) -> None:
+    if message not in _told:
+        _told.add(message)
+        warnings.warn(message, ChunkImgWarning, stacklevel=4)
+
+
+def _identity(path: str) -> tuple[str, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_ino, found.st_mtime_ns
+
+
+def _is_index(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
