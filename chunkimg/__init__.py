@@ -21,6 +21,7 @@ _NAMES = {
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
     "convert": "api",
+    "diff": "compare",
     "from_array": "image.create",
     "from_nibabel": "interop.nibabel",
     "from_sitk": "interop.sitk",
@@ -28,6 +29,7 @@ _NAMES = {
     "open_pyramid": "api",
     "read_header": "api",
     "save": "api",
+    "validate": "checking",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "MissingExtraError",
     "UnsupportedError",
     "convert",
+    "diff",
     "from_array",
     "from_nibabel",
     "from_sitk",
@@ -46,10 +49,13 @@ __all__ = [
     "open_pyramid",
     "read_header",
     "save",
+    "validate",
 ]
 
 if TYPE_CHECKING:
     from .api import convert, open_image, open_pyramid, read_header, save
+    from .checking import validate
+    from .compare import diff
     from .errors import (
         ChunkImgError,
         ChunkImgWarning,

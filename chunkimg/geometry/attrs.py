@@ -42,6 +42,7 @@ __all__ = [
     "decode_poses",
     "encode",
     "encode_poses",
+    "reference_of",
     "strict_json",
     "validate",
 ]
@@ -160,6 +161,12 @@ def validate(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) ->
     if attrs.get(SPACE, grid.space) != grid.space:
         out.append(f"the attribute {SPACE!r} is {attrs[SPACE]!r}, the coordinates say {grid.space!r}")
     return out
+
+
+def reference_of(attrs: Mapping[str, Any]) -> tuple[tuple[float, ...], ...] | None:
+    """The affine of the reference grid that image attributes state, or None where there is none that can be used."""
+    matrix = _reference(attrs)
+    return None if matrix is None else tuple(map(tuple, matrix.tolist()))
 
 
 def encode_poses(poses: Poses) -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""Decoding every chunk of a Zarr array, and naming those that do not decode."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ..chunks import block_shape, regions
+from ..errors import FormatError
+from ..lazy import Region
+from .format import CheckOptions, Finding, Progress
+from .zarr_array import decoding
+from .zarr_tree import Documents
+
+__all__ = ["check_chunks"]
+
+#: what one thread decodes at a time, unless a single chunk is larger
+_PIECE = 16 << 20
+_THREADS = 4
+#: bad chunks of one array that are named
+_MOST = 50
+_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+
+
+def check_chunks(array: Any, documents: Documents, options: CheckOptions) -> Iterator[Finding]:
+    """Decode all stored chunks (or shards) of an array, in threads; chunks that are not stored are counted.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        The array, opened by its own metadata.
+    documents : Documents
+        The store.
+    options : CheckOptions
+        Budget and progress.
+    """
+    unit = tuple(array.shards or array.chunks)
+    inner = math.prod(array.chunks) * array.dtype.itemsize
+    if inner > 4 * options.budget:
+        text = f"a chunk holds {inner} bytes and is not decoded within the memory budget of {options.budget}"
+        yield Finding("warning", array.path, text)
+        return
+    counts = tuple(-(-n // u) for n, u in zip(array.shape, unit, strict=True))
+    survey = _Survey(array, counts)
+    stored = survey.stored(documents)
+    threads = max(1, min(_THREADS, options.budget // (4 * max(inner, _PIECE))))
+    yield from _limited(_decode_all(array, unit, stored, threads, options.progress), array.path)
+    yield from survey.findings(documents.lists)
+
+
+class _Survey:
+    """What chunks there are, among the keys of an array."""
+
+    def __init__(self, array: Any, counts: tuple[int, ...]) -> None:
+        self.array, self.counts = array, counts
+        self.found = 0
+        self.outside: list[str] = []
+        self.strange: list[str] = []
+
+    def stored(self, documents: Documents) -> Iterator[tuple[int, ...]]:
+        """Positions of the stored chunks; all, where the store cannot list them."""
+        if not documents.lists:
+            yield from itertools.product(*map(range, self.counts))
+            return
+        for key in documents.keys(self.array.path):
+            if key in _METADATA:
+                continue
+            at = self._position(key)
+            if at is None:
+                self.strange.append(key)
+            elif any(k >= n for k, n in zip(at, self.counts, strict=True)):
+                self.outside.append(key)
+            else:
+                self.found += 1
+                yield at
+
+    def _position(self, key: str) -> tuple[int, ...] | None:
+        parts = key.replace(".", "/").split("/")
+        if parts[0] == "c":
+            parts = parts[1:]
+        if not self.counts:
+            parts = []
+        if len(parts) != len(self.counts) or not all(p.isascii() and p.isdigit() for p in parts):
+            return None
+        at = tuple(int(p) for p in parts)
+        return at if self.array.metadata.encode_chunk_key(at) == key else None
+
+    def findings(self, lists: bool) -> Iterator[Finding]:
+        """What the survey showed, when all keys were seen."""
+        path = self.array.path
+        if self.outside:
+            text = f"{len(self.outside)} stored chunks lie outside the array, e.g. {self.outside[0]}"
+            yield Finding("warning", path, text)
+        if self.strange:
+            text = f"{len(self.strange)} keys are neither metadata nor chunks, e.g. {self.strange[0]}"
+            yield Finding("note", path, text)
+        total = math.prod(self.counts)
+        if not lists or self.found == total:
+            return
+        # writers, zarr-python among them, do not store chunks that hold nothing else
+        fill = f"what is not stored is read as the fill value {self.array.fill_value}"
+        if self.found == 0 and self.array.ndim > 1:
+            yield Finding("warning", path, f"none of its {total} chunks is stored; {fill}")
+        else:
+            yield Finding("note", path, f"{total - self.found} of {total} chunks are not stored; {fill}")
+
+
+def _decode_all(
+    array: Any, unit: tuple[int, ...], stored: Iterable[tuple[int, ...]], threads: int, progress: Progress | None
+) -> Iterator[Finding]:
+    with ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-check") as pool:
+        waiting: deque[tuple[int, Future[Finding | None]]] = deque()
+
+        def next_done() -> Finding | None:
+            size, future = waiting.popleft()
+            finding = future.result()
+            if progress is not None:
+                progress(size)
+            return finding
+
+        for at in stored:
+            region = tuple(range(k * u, min((k + 1) * u, n)) for k, u, n in zip(at, unit, array.shape, strict=True))
+            size = math.prod(map(len, region)) * array.dtype.itemsize
+            waiting.append((size, pool.submit(_bad_chunk, array, at, region)))
+            if len(waiting) > 2 * threads and (finding := next_done()) is not None:
+                yield finding
+        while waiting:
+            if (finding := next_done()) is not None:
+                yield finding
+
+
+def _bad_chunk(array: Any, at: tuple[int, ...], region: Region) -> Finding | None:
+    """Decode one chunk, or one shard piece by piece."""
+    where = f"{array.path}/{array.metadata.encode_chunk_key(at)}".lstrip("/")
+    for part in _parts(array, region, _PIECE):
+        problem = _problem(array, part)
+        if problem is None:
+            continue
+        if array.shards is None:
+            return Finding("error", where, f"the chunk cannot be decoded: {problem}")
+        bad = [(p, problem) for p in _parts(array, region, 0) if (problem := _problem(array, p)) is not None]
+        if not bad:
+            return Finding("error", where, f"the shard cannot be decoded: {problem}")
+        first = ", ".join(f"{r.start}:{r.stop}" for r in bad[0][0])
+        total = sum(1 for _ in _parts(array, region, 0))
+        text = f"{len(bad)} of {total} chunks of the shard cannot be decoded, the first at [{first}]: {bad[0][1]}"
+        return Finding("error", where, text)
+    return None
+
+
+def _parts(array: Any, region: Region, target: int) -> Iterator[Region]:
+    """A region cut into whole chunks, of at most `target` bytes where that is possible."""
+    shape = [len(r) for r in region]
+    block = block_shape(shape, array.dtype.itemsize, unit=array.chunks, target=target)
+    for part in regions(shape, block):
+        yield tuple(range(r.start + p.start, r.start + p.stop) for r, p in zip(region, part, strict=True))
+
+
+def _problem(array: Any, region: Region) -> str | None:
+    try:
+        with decoding(array.path):
+            array[tuple(slice(r.start, r.stop) for r in region)]
+    except FormatError as error:
+        cause = error.__cause__
+        return f"{type(cause).__name__}: {cause}" if cause is not None else str(error)
+    except (OSError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _limited(findings: Iterable[Finding], path: str) -> Iterator[Finding]:
+    """The first findings of many."""
+    more = 0
+    for count, finding in enumerate(findings):
+        if count < _MOST:
+            yield finding
+        else:
+            more += 1
+    if more:
+        yield Finding("error", path, f"{more} more chunks cannot be decoded")
