@@ -35,6 +35,22 @@ def item_path(item: dict[str, Any]) -> str:
     return str(DATA / item["path"])
 
 
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs the command line in this process; gives what it wrote to ``.out`` and ``.err``."""
+    from chunkimg.cli import main
+
+    def run(*args: object, code: int = 0) -> Any:
+        monkeypatch.setattr("sys.argv", ["chunkimg", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        written = capsys.readouterr()
+        assert (ended.value.code or 0) == code, written
+        return written
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def nibabel_data() -> Path:
     """Folder of the images in nibabel's wheel."""

@@ -14,6 +14,7 @@ from .zarr_array import decoding
 from .zarr_chunks import check_chunks
 from .zarr_image import check_image
 from .zarr_tree import Documents, Node, Tree
+from .zarr_write import ROOT_KEY
 
 __all__ = ["check"]
 
@@ -35,7 +36,9 @@ def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Findin
     for finding in _metadata(nodes, documents):
         sound = sound and finding.severity != "error"
         yield finding
-    if sound:
+    if sound and nodes[""].kind == "array":
+        yield Finding("note", str(source), "an array, and no image: it states no axes and no position")
+    elif sound:
         yield from _opens(format, source, nodes, options)
     if not options.quick:
         yield from _voxels(nodes, documents, options)
@@ -62,8 +65,11 @@ def _metadata(nodes: Mapping[str, Node], documents: Documents) -> Iterator[Findi
             yield from _array_opens(path, documents)
         elif any(key in node.attrs for key in _OME_KEYS):
             yield from _schema(node)
-            if ome.paths(node.attrs):
-                yield from check_image(node, nodes, documents)
+        if node.kind == "group" and ome.paths(node.attrs):
+            yield from check_image(node, nodes, documents)
+        elif node.kind == "group" and ROOT_KEY in node.attrs:
+            text = f"the attribute {ROOT_KEY!r} says that this is an image, and OME-Zarr metadata names no level of it"
+            yield Finding("error", path or "zarr.json", text)
         labels = node.attrs.get("labels", _ome(node).get("labels"))
         if node.kind == "group" and path.rpartition("/")[2] == "labels" and isinstance(labels, list):
             for name in labels:

@@ -38,7 +38,7 @@ def check_chunks(array: Any, documents: Documents, options: CheckOptions) -> Ite
     options : CheckOptions
         Budget and progress.
     """
-    unit = tuple(array.shards or array.chunks)
+    unit = _unit(array)
     inner = math.prod(array.chunks) * array.dtype.itemsize
     if inner > 4 * options.budget:
         text = f"a chunk holds {inner} bytes and is not decoded within the memory budget of {options.budget}"
@@ -48,7 +48,7 @@ def check_chunks(array: Any, documents: Documents, options: CheckOptions) -> Ite
     survey = _Survey(array, counts)
     stored = survey.stored(documents)
     threads = max(1, min(_THREADS, options.budget // (4 * max(inner, _PIECE))))
-    yield from _limited(_decode_all(array, unit, stored, threads, options.progress), array.path)
+    yield from _limited(_decode_all(array, documents, stored, threads, options.progress), array.path)
     yield from survey.findings(documents.lists)
 
 
@@ -109,9 +109,15 @@ class _Survey:
             yield Finding("note", path, f"{total - self.found} of {total} chunks are not stored; {fill}")
 
 
+def _unit(array: Any) -> tuple[int, ...]:
+    """What is stored under one key."""
+    return tuple(array.shards or array.chunks)
+
+
 def _decode_all(
-    array: Any, unit: tuple[int, ...], stored: Iterable[tuple[int, ...]], threads: int, progress: Progress | None
+    array: Any, documents: Documents, stored: Iterable[tuple[int, ...]], threads: int, progress: Progress | None
 ) -> Iterator[Finding]:
+    unit = _unit(array)
     with ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-check") as pool:
         waiting: deque[tuple[int, Future[Finding | None]]] = deque()
 
@@ -125,7 +131,7 @@ def _decode_all(
         for at in stored:
             region = tuple(range(k * u, min((k + 1) * u, n)) for k, u, n in zip(at, unit, array.shape, strict=True))
             size = math.prod(map(len, region)) * array.dtype.itemsize
-            waiting.append((size, pool.submit(_bad_chunk, array, at, region)))
+            waiting.append((size, pool.submit(_bad_chunk, array, documents, at, region)))
             if len(waiting) > 2 * threads and (finding := next_done()) is not None:
                 yield finding
         while waiting:
@@ -133,9 +139,13 @@ def _decode_all(
                 yield finding
 
 
-def _bad_chunk(array: Any, at: tuple[int, ...], region: Region) -> Finding | None:
+def _bad_chunk(array: Any, documents: Documents, at: tuple[int, ...], region: Region) -> Finding | None:
     """Decode one chunk, or one shard piece by piece."""
-    where = f"{array.path}/{array.metadata.encode_chunk_key(at)}".lstrip("/")
+    path = array.path.removeprefix(documents.root).strip("/")
+    where = f"{path}/{array.metadata.encode_chunk_key(at)}".lstrip("/")
+    problem = _cut_blosc(array, documents, where)
+    if problem is not None:
+        return Finding("error", where, f"the chunk cannot be decoded: {problem}")
     for part in _parts(array, region, _PIECE):
         problem = _problem(array, part)
         if problem is None:
@@ -150,6 +160,25 @@ def _bad_chunk(array: Any, at: tuple[int, ...], region: Region) -> Finding | Non
         text = f"{len(bad)} of {total} chunks of the shard cannot be decoded, the first at [{first}]: {bad[0][1]}"
         return Finding("error", where, text)
     return None
+
+
+def _cut_blosc(array: Any, documents: Documents, key: str) -> str | None:
+    """Whether the sizes in the header of a blosc chunk are not those of the chunk, which blosc itself overlooks."""
+    codecs = array.compressors
+    if array.shards is not None or not codecs or type(codecs[-1]).__name__ not in ("BloscCodec", "Blosc"):
+        return None
+    try:
+        head, size = documents.head(key, 16)
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    if not size:
+        return None
+    # README_CHUNK_FORMAT of c-blosc: nbytes and cbytes at bytes 4 and 12
+    nbytes, cbytes = (int.from_bytes(head[k : k + 4], "little") for k in (4, 12))
+    expected = math.prod(array.chunks) * array.dtype.itemsize
+    if len(head) < 16 or cbytes != size:
+        return f"it has {size} bytes, its blosc header says {cbytes}"
+    return None if nbytes == expected else f"it holds {nbytes} bytes decoded, {expected} are expected"
 
 
 def _parts(array: Any, region: Region, target: int) -> Iterator[Region]:

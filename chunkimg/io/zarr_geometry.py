@@ -27,6 +27,8 @@ __all__ = ["check_geometry"]
 _TOL = 1e-3
 #: coordinates longer than this are not read
 _MAX_LENGTH = 1 << 26
+#: a level, its grid, and its coordinates
+_Read = tuple[Level, Grid | None, dict[str, keys.Coordinate]]
 
 
 def check_geometry(
@@ -55,6 +57,7 @@ def _read_grid(
     level: Level, group: Node, nodes: Mapping[str, Node], documents: Documents
 ) -> tuple[Grid | None, dict[str, keys.Coordinate]] | Finding:
     """Grid and coordinates x, y, z (and t) of a level; the grid is None where no geometry is stated."""
+    ours = ROOT_KEY in group.attrs
     spatial: dict[str, keys.Coordinate] = {}
     for name in (*AXES, "t"):
         path = level.sibling(name)
@@ -63,10 +66,12 @@ def _read_grid(
         try:
             values = _coordinate(path, level.sizes.get(name), documents)
         except (ChunkImgError, OSError) as error:
-            return Finding("error", path, str(error))
+            if ours or keys.DIRECTION in nodes[path].attrs:
+                return Finding("error", path, str(error))
+            # an array of that name that is no coordinate
+            continue
         if values is not None:
             spatial[name] = values, dict(nodes[path].attrs)
-    ours = ROOT_KEY in group.attrs
     stated = any(keys.DIRECTION in spatial[a][1] for a in AXES if a in spatial)
     missing = [a for a in AXES if a not in spatial]
     if missing and (ours or stated):
@@ -139,34 +144,51 @@ def _reference(level: Level, group: Node) -> Any:
 # ---------------------------------------------------------------------------------------------- our own stores
 
 
-def _ours(group: Node, grids: list[tuple[Level, Grid | None, dict[str, keys.Coordinate]]]) -> Iterator[Finding]:
+def _ours(group: Node, grids: Sequence[_Read]) -> Iterator[Finding]:
     """What stands in several places of a store that chunkimg wrote must be the same in all."""
-    copy = group.attrs[ROOT_KEY].get("attrs") if isinstance(group.attrs[ROOT_KEY], dict) else None
-    first, finest, _ = grids[0]
+    root = group.attrs[ROOT_KEY] if isinstance(group.attrs[ROOT_KEY], dict) else {}
+    copy = root.get("attrs")
     if not isinstance(copy, dict):
         yield Finding("error", group.path or "zarr.json", f"the attribute {ROOT_KEY!r} holds no copy of the image's")
         copy = {}
     for level, _, _ in grids:
-        names = [k for k in copy if k in level.node.attrs and level.node.attrs[k] != copy[k]]
-        geometry = [k for k in names if k in keys.GEOMETRY_KEYS]
-        if geometry:
-            text = f"{', '.join(geometry)} in the attribute {ROOT_KEY!r} of the root contradict those of the image"
-            yield Finding("error", level.path, text)
-        if len(geometry) < len(names):
-            rest = ", ".join(k for k in names if k not in geometry)
-            yield Finding("warning", level.path, f"{rest} differ between the image and {ROOT_KEY!r} of the root")
+        yield from _copied(level, copy)
+    first, finest, _ = grids[0]
     if finest is None:
         return
-    for where, attrs in ((first.path, first.node.attrs), (group.path or "zarr.json", copy)):
-        stated = keys.reference_of(attrs)
-        if stated is None:
-            yield Finding("warning", where, "the reference affine is missing: positions are right to rounding only")
-        elif not finest.same_as(Grid(finest.shape, stated, finest.space, finest.units), _TOL):
-            apart = finest.difference(Grid(finest.shape, stated, finest.space, finest.units))
-            text = f"the affine places a corner {apart.voxels:.4g} voxels from where the coordinates do"
-            yield Finding("error", where, text)
+    if root.get("units") != finest.units:
+        text = f"the unit is {root.get('units')!r} in the attribute {ROOT_KEY!r}, {finest.units!r} in the coordinates"
+        yield Finding("error", group.path or "zarr.json", text)
+    yield from _reference_fits(first.path, first.node.attrs, finest)
+    yield from _reference_fits(group.path or "zarr.json", copy, finest)
+    for level, grid, _ in grids:
+        if grid is not None and (level.scale is None or level.start is None):
+            yield Finding("error", level.path, "OME-Zarr metadata states no scale, or no translation, of this level")
     for level, grid, _ in grids[1:]:
         yield from _level_fits(level, grid, first, finest)
+
+
+def _copied(level: Level, copy: Mapping[str, Any]) -> Iterator[Finding]:
+    names = [k for k in copy if k in level.node.attrs and level.node.attrs[k] != copy[k]]
+    geometry = ", ".join(k for k in names if k in keys.GEOMETRY_KEYS)
+    rest = ", ".join(k for k in names if k not in keys.GEOMETRY_KEYS)
+    if geometry:
+        text = f"{geometry} in the attribute {ROOT_KEY!r} of the root and in those of the image contradict each other"
+        yield Finding("error", level.path, text)
+    if rest:
+        yield Finding("warning", level.path, f"{rest}: not the same in the image and in {ROOT_KEY!r} of the root")
+
+
+def _reference_fits(where: str, attrs: Mapping[str, Any], finest: Grid) -> Iterator[Finding]:
+    """Whether the affine that attributes state is that of the coordinates."""
+    stated = keys.reference_of(attrs)
+    if stated is None:
+        yield Finding("warning", where, "the reference affine is missing: positions are right to rounding only")
+        return
+    apart = finest.difference(Grid(finest.shape, stated, finest.space, finest.units))
+    if not apart.voxels <= _TOL:
+        text = f"the affine places a corner {apart.voxels:.4g} voxels from where the coordinates do"
+        yield Finding("error", where, text)
 
 
 def _level_fits(level: Level, grid: Grid | None, first: Level, finest: Grid) -> Iterator[Finding]:

@@ -107,7 +107,8 @@ def _level(group: Node, dataset: Any, nodes: Mapping[str, Node], documents: Docu
 
 def _transforms(dataset: Any, ndim: int) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     found: dict[str, tuple[float, ...]] = {}
-    for entry in dataset.get("coordinateTransformations") or ():
+    transforms = dataset.get("coordinateTransformations")
+    for entry in transforms if isinstance(transforms, list) else ():
         kind = entry.get("type") if isinstance(entry, dict) else None
         values = entry.get(kind) if kind in ("scale", "translation") else None
         if isinstance(values, list) and len(values) == ndim and all(isinstance(v, (int, float)) for v in values):

@@ -70,6 +70,16 @@ class Documents:
         found = sync(self.store.get(self.full(key), default_buffer_prototype()))
         return None if found is None else bytes(found.to_bytes())
 
+    def head(self, key: str, count: int) -> tuple[bytes, int]:
+        """The first bytes stored under a key, and the size of all."""
+        from zarr.abc.store import RangeByteRequest
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        full = self.full(key)
+        found = sync(self.store.get(full, default_buffer_prototype(), RangeByteRequest(0, count)))
+        return (b"", 0) if found is None else (bytes(found.to_bytes()), int(sync(self.store.getsize(full))))
+
     def names(self, path: str) -> list[str]:
         """Names directly below a path."""
         from zarr.core.sync import sync

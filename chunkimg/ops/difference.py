@@ -36,7 +36,7 @@ class Tolerance:
         """Which differences are not within the tolerance; `b` are the second values."""
         if not self.absolute and not self.relative:
             return np.asarray(apart != 0)
-        slack = np.full(b.shape, self.absolute)
+        slack = np.full(b.shape, float(self.absolute))
         if self.relative:
             with np.errstate(invalid="ignore"):
                 slack += self.relative * np.abs(b.astype("c16" if b.dtype.kind == "c" else "f8"))
