@@ -158,11 +158,11 @@ def _voxels(nodes: Mapping[str, Node], documents: Documents, options: CheckOptio
     for path, node in nodes.items():
         if node.kind == "array":
             try:
-                arrays.append(documents.array(path))
+                arrays.append((path, documents.array(path)))
             except (ChunkImgError, OSError):
                 # reported with the metadata
                 continue
     if options.progress is not None:
-        options.progress.start(sum(int(a.size) * a.dtype.itemsize for a in arrays))
-    for array in arrays:
-        yield from check_chunks(array, documents, options)
+        options.progress.start(sum(int(a.size) * a.dtype.itemsize for _, a in arrays))
+    for path, array in arrays:
+        yield from check_chunks(path, array, documents, options)
