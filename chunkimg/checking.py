@@ -83,6 +83,9 @@ def _leftovers(source: Any) -> Iterator[Finding]:
     """What interrupted writes left beside a local file or store."""
     if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
         return
-    partial = partial_name(Path(os.path.abspath(source)))
+    path = Path(os.path.abspath(source))
+    partial, old = partial_name(path), path.with_name(f".{path.name}.replaced")
     if partial.exists():
         yield Finding("note", str(partial), "a write of this name goes on, or was interrupted and left this behind")
+    if old.exists():
+        yield Finding("note", str(old), "an overwrite was interrupted: this is what stood here before")

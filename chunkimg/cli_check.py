@@ -42,7 +42,8 @@ def diff(a: str, b: str, as_json: bool, quick: bool, memory: int, ignore: tuple[
     """Compare two images: geometry, structure, properties and voxels, in bounded memory.
 
     Exit code as of diff(1): 0 equal, 1 different, 2 where they could not be compared (or wrong usage). Lines that
-    start with "note" tell of differences that do not count: how the same image is stored.
+    start with "note" tell of differences that do not count: how the same image is stored. A .nii.gz with voxels in
+    another order than the other image is first put into a temporary file of the size of its voxels (see TMPDIR).
 
     \b
       chunkimg diff ct.nii.gz ct.ome.zarr
@@ -55,7 +56,10 @@ def diff(a: str, b: str, as_json: bool, quick: bool, memory: int, ignore: tuple[
     try:
         with progress_bar() as progress:
             found = compare(a, b, ignore=parts, budget=memory << 20, progress=progress, **options)
-    except (Exception, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
+        click.echo("chunkimg: interrupted", err=True)
+        sys.exit(2)
+    except Exception as error:
         # 1 would say that they differ
         report(error)
         sys.exit(2)

@@ -430,6 +430,26 @@ def test_memory_stores():
     assert has(found(store, "error"), f"{key}: ")
 
 
+def test_stores_that_cannot_list():
+    from zarr.storage import MemoryStore
+
+    class Silent(MemoryStore):
+        supports_listing = False
+
+        def list_dir(self, prefix):
+            raise NotImplementedError
+
+        list_prefix = list_dir
+
+    kept = {}
+    sample().img.save(MemoryStore(kept), pyramid=True)
+    assert has(found(Silent(kept), "note"), "cannot list")
+    assert found(Silent(kept), "error") == found(Silent(kept), "warning") == []
+    key = next(k for k in kept if k.startswith("scale1/image/c/"))
+    kept[key] = kept[key][:-5]
+    assert has(found(Silent(kept), "error"), f"{key}: ")
+
+
 def test_schema(store):
     pytest.importorskip("chunkimg.io.ome_schema", reason="the OME schema is checked where io/ome_schema.py is")
     edit(store, "zarr.json", put("attributes", "ome", "multiscales", 0, "axes", 0, "name", 7))

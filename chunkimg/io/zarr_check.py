@@ -95,13 +95,7 @@ def _schema(node: Node) -> Iterator[Finding]:
 
 def _consolidated(node: Node, nodes: Mapping[str, Node]) -> Iterator[Finding]:
     """Consolidated metadata against the documents of the nodes themselves: readers use the one or the other."""
-    claimed = {}
-    for key, document in node.consolidated.items():
-        path, _, name = key.rpartition("/")
-        if name in (".zarray", ".zgroup"):
-            claimed[node.key(path)] = document
-        elif name != ".zattrs":
-            claimed[node.key(key)] = document
+    claimed = node.claims()
     for path, document in claimed.items():
         if path not in nodes:
             yield Finding(

@@ -41,6 +41,17 @@ class Node:
     attrs: dict[str, Any]
     consolidated: dict[str, Any] = field(default_factory=dict)
 
+    def claims(self) -> dict[str, Any]:
+        """Documents of other nodes that this one repeats, by their path."""
+        out = {}
+        for key, document in self.consolidated.items():
+            path, _, name = key.rpartition("/")
+            if name in _V2:
+                out[self.key(path)] = document
+            elif name != ".zattrs":
+                out[self.key(key)] = document
+        return out
+
     def key(self, name: str = "") -> str:
         """A key below this node."""
         return "/".join(part for part in (self.path, name) if part)
@@ -149,15 +160,15 @@ class Tree:
                 continue
             out[path] = node
             if node.kind == "group":
-                waiting += [node.key(name) for name in reversed(self._children(node))]
+                waiting += [p for p in reversed(self._children(node)) if p not in out]
         return out
 
     def _children(self, node: Node) -> list[str]:
+        """Paths of what may be nodes below one."""
         if not self.documents.lists:
-            inside = {key.removesuffix("/.zarray").removesuffix("/.zgroup") for key in node.consolidated}
-            return sorted({path.partition("/")[0] for path in inside if path and not path.startswith(".")})
+            return sorted(p for p in node.claims() if p)
         names = self.documents.names(node.path)
-        return [name for name in names if not name.startswith(".") and name != "zarr.json"]
+        return [node.key(name) for name in names if not name.startswith(".") and name != "zarr.json"]
 
     def node(self, path: str) -> Node | None:
         """The node at a path, or None where there is none that can be read."""
