@@ -154,6 +154,8 @@ def test_light_imports(tmp_path, nibabel_data):
     assert loaded("import chunkimg") & heavy == set()
     source = str(nibabel_data / "example4d.nii.gz")
     assert loaded(f"import chunkimg; chunkimg.read_header({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
+    assert loaded(f"import chunkimg; chunkimg.validate({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
+    assert loaded(f"import chunkimg; chunkimg.diff({source!r}, {source!r})") & {"xarray", "pandas", "dask"} == set()
     for dest in ("a.nii.gz", "a.ome.zarr"):
         code = f"import chunkimg; chunkimg.convert({source!r}, {str(tmp_path / dest)!r})"
         assert loaded(code) & {"xarray", "pandas", "dask"} == set()
