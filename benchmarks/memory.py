@@ -1,4 +1,4 @@
-"""Peak anonymous memory of conversions: ``python -m benchmarks.memory --mib 4096 [--folder DIR]``.
+"""Peak anonymous memory of conversions, diff and validate: ``python -m benchmarks.memory --mib 4096 [--folder DIR]``.
 
 Every voxel and header byte of each NIfTI result is compared with the source; stores are so as far as one is read back.
 """
@@ -51,6 +51,16 @@ def main() -> None:
             print(f"{src + ' -> ' + dst + ' ' + ' '.join(more):34} {took.seconds:8.1f} {took.peak_anon_mib:14.0f}")
             if dst.endswith((".nii", ".gz")) and _digest(folder / dst) != truth:
                 sys.exit(f"{dst} differs from the source")
+        pairs = [
+            ("ct.nii", "c.nii.gz"),
+            ("c.nii.gz", "c.nii.gz"),
+            ("c.nii.gz", "a.ome.zarr"),
+            ("a.ome.zarr", "d.ome.zarr"),
+        ]
+        for names in (*pairs, ("c.nii.gz",), ("a.ome.zarr",)):
+            what = "diff" if len(names) == 2 else "validate"
+            took = run([sys.executable, "-m", "chunkimg", what, *(str(folder / n) for n in names)])
+            print(f"{what + ' ' + ' '.join(names):34} {took.seconds:8.1f} {took.peak_anon_mib:14.0f}")
     finally:
         shutil.rmtree(folder)
 

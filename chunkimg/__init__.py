@@ -23,6 +23,7 @@ _NAMES = {
     "UnsupportedError": "errors",
     "build_index": "api",
     "convert": "api",
+    "diff": "compare",
     "from_array": "image.create",
     "from_nibabel": "interop.nibabel",
     "from_sitk": "interop.sitk",
@@ -30,6 +31,7 @@ _NAMES = {
     "open_pyramid": "api",
     "read_header": "api",
     "save": "api",
+    "validate": "checking",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "UnsupportedError",
     "build_index",
     "convert",
+    "diff",
     "from_array",
     "from_nibabel",
     "from_sitk",
@@ -49,10 +52,13 @@ __all__ = [
     "open_pyramid",
     "read_header",
     "save",
+    "validate",
 ]
 
 if TYPE_CHECKING:
     from .api import build_index, convert, open_image, open_pyramid, read_header, save
+    from .checking import validate
+    from .compare import diff
     from .errors import (
         ChunkImgError,
         ChunkImgWarning,

@@ -6,13 +6,13 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
+from . import __version__, cli_check
+from .cli_common import numbers, progress_bar, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
@@ -139,7 +139,7 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
         volume = volume.crop(x=x, y=y, z=z)
     volume = volume.crop(**region)
     given = {k: v for k, v in options.items() if v is not None and v is not False}
-    with _progress() as progress:
+    with progress_bar() as progress:
         write_volume(volume, dst, progress=progress, **given)
 
 
@@ -157,7 +157,7 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
         try:
             found = format_of(name).read_header(name, ReadOptions())
         except (ChunkImgError, OSError) as error:
-            click.echo(f"chunkimg: error: {error}", err=True)
+            report(error)
             failed = True
             continue
         if as_json:
@@ -181,7 +181,7 @@ def index(files: tuple[str, ...], output: str | None, cache: bool, force: bool) 
 
     if cache and output is not None:
         raise click.UsageError("give --output or --cache, not both")
-    index_files(files, "cache" if cache else output, force, _progress)
+    index_files(files, "cache" if cache else output, force)
 
 
 def _as_json(header: Any) -> dict[str, Any]:
@@ -226,10 +226,10 @@ def _print_header(header: Any, fields: bool) -> None:
         unit = "" if grid.units == "unknown" else f" {grid.units}"
         world = "" if grid.space == "unknown" else f", {grid.space}+"
         rows += [
-            ("spacing", f"{_numbers(grid.spacing)}{unit} (x, y, z)"),
+            ("spacing", f"{numbers(grid.spacing)}{unit} (x, y, z)"),
             ("orientation", grid.orientation or "unknown: the source does not say where the patient is"),
-            ("bounds", f"{_numbers(grid.bounds[0])} to {_numbers(grid.bounds[1])}{unit}{world}"),
-            *(("affine" if k == 0 else "", _numbers(row)) for k, row in enumerate(grid.affine[:3])),
+            ("bounds", f"{numbers(grid.bounds[0])} to {numbers(grid.bounds[1])}{unit}{world}"),
+            *(("affine" if k == 0 else "", numbers(row)) for k, row in enumerate(grid.affine[:3])),
         ]
     if header.times is not None:
         unit = " s" if header.time_units == "s" else ""
@@ -247,37 +247,8 @@ def _print_header(header: Any, fields: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-def _numbers(values: Any) -> str:
-    return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"
-
-
-class _Bar:
-    """Progress in bytes."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._task: Any = None
-
-    def start(self, total: int) -> None:
-        """The number of bytes to come."""
-        self._task = self._bar.add_task("", total=total)
-
-    def __call__(self, count: int) -> None:
-        self._bar.advance(self._task, count)
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Bar(bar)
+cli.add_command(cli_check.diff)
+cli.add_command(cli_check.validate)
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -299,9 +270,6 @@ def main() -> None:
         click.echo("chunkimg: interrupted; nothing was written", err=True)
         sys.exit(1)
     except Exception as error:
-        if not isinstance(error, (ChunkImgError, OSError, ValueError, TypeError)):
-            click.echo(f"chunkimg: error: {type(error).__name__}: {error}", err=True)
-        else:
-            click.echo(f"chunkimg: error: {str(error) or type(error).__name__}", err=True)
+        report(error)
         sys.exit(1)
     sys.exit(0)

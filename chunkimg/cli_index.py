@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
 import click
 
+from .cli_common import progress_bar, report
 from .errors import ChunkImgError
 
 __all__ = ["index_files"]
 
 
-def index_files(
-    files: tuple[str, ...], dest: str | None, force: bool, progress: Callable[[], AbstractContextManager[Any]]
-) -> None:
+def index_files(files: tuple[str, ...], dest: str | None, force: bool) -> None:
     """Make the index of each file and say where it is; the exit code is 1 if one of them cannot be indexed."""
     from .api import build_index
 
@@ -26,10 +22,10 @@ def index_files(
     failed = False
     for name in files:
         try:
-            with progress() as bar:
+            with progress_bar() as bar:
                 made = build_index(name, dest=dest, force=force, progress=bar)
         except (ChunkImgError, OSError) as error:
-            click.echo(f"chunkimg: error: {error}", err=True)
+            report(error)
             failed = True
             continue
         for path in made:

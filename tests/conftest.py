@@ -41,6 +41,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CHUNKIMG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs the command line in this process; gives what it wrote to ``.out`` and ``.err``."""
+    from chunkimg.cli import main
+
+    def run(*args: object, code: int = 0) -> Any:
+        monkeypatch.setattr("sys.argv", ["chunkimg", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        written = capsys.readouterr()
+        assert (ended.value.code or 0) == code, written
+        return written
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def nibabel_data() -> Path:
     """Folder of the images in nibabel's wheel."""

@@ -19,7 +19,7 @@ LAYERS = [
     {"gather"},
     {"lazy"},
     {"volume"},
-    {"metadata", "encode"},
+    {"metadata", "encode", "align"},
     {"chunks"},
     {"ops"},
     {
@@ -46,17 +46,27 @@ LAYERS = [
         "io.stack",
         "io.nrrd_header",
     },
-    {"io.nifti_update", "io.stream_write", "io.nrrd_axes", "io.nrrd_edit"},
-    {"io.zarr_array", "io.zarr_zip", "io.zarr_store", "io.zarr_layout", "io.zarr_grid"},
-    {"io.nrrd_props", "io.nrrd_place"},
+    {
+        "io.nifti_update",
+        "io.stream_write",
+        "io.nrrd_axes",
+        "io.nrrd_edit",
+        "io.zarr_array",
+        "io.compare",
+        "io.file_check",
+    },
+    {"io.zarr_zip", "io.zarr_store", "io.zarr_layout", "io.zarr_grid", "io.nrrd_props", "io.nrrd_place"},
     {"io.nifti_write", "io.nrrd_write", "io.zarr_dest", "io.zarr_nodes", "io.zarr_write"},
     {"io.nifti", "io.nifti_zarr", "io.nrrd", "io.zarr"},
+    {"io.nifti_check", "io.zarr_tree", "io.zarr_chunks", "io.zarr_levels", "io.zarr_geometry", "io.zarr_image"},
+    {"io.zarr_check"},
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api"},
+    {"api", "compare", "checking"},
     {"accessor"},
-    {"cli_index"},
+    {"cli_common", "cli_index"},
+    {"cli_check"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -166,6 +176,8 @@ def test_light_imports(tmp_path, nibabel_data):
     assert loaded("import chunkimg") & heavy == set()
     source = str(nibabel_data / "example4d.nii.gz")
     assert loaded(f"import chunkimg; chunkimg.read_header({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
+    assert loaded(f"import chunkimg; chunkimg.validate({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
+    assert loaded(f"import chunkimg; chunkimg.diff({source!r}, {source!r})") & {"xarray", "pandas", "dask"} == set()
     for dest in ("a.nii.gz", "a.ome.zarr"):
         code = f"import chunkimg; chunkimg.convert({source!r}, {str(tmp_path / dest)!r})"
         assert loaded(code) & {"xarray", "pandas", "dask"} == set()

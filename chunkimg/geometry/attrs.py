@@ -46,6 +46,7 @@ __all__ = [
     "encode",
     "encode_poses",
     "reference",
+    "reference_of",
     "strict_json",
     "undirected",
     "validate",
@@ -204,11 +205,25 @@ def validate(coordinates: Mapping[str, Coordinate], attrs: Mapping[str, Any]) ->
         )
     stored, direction = aff.decompose(reference)
     for key, value in ((SPACING, stored), (_ORIGIN, reference[:3, 3]), (DIRECTION, direction)):
-        if key in attrs and not np.allclose(np.asarray(attrs[key], dtype=np.float64), value, rtol=1e-6, atol=1e-9):
+        if key in attrs and not _close(attrs[key], value):
             out.append(f"the attribute {key!r} contradicts {_AFFINE!r}: {attrs[key]!r}")
     if attrs.get(SPACE, grid.space) != grid.space:
         out.append(f"the attribute {SPACE!r} is {attrs[SPACE]!r}, the coordinates say {grid.space!r}")
     return out
+
+
+def reference_of(attrs: Mapping[str, Any]) -> tuple[tuple[float, ...], ...] | None:
+    """The affine of the reference grid that image attributes state, or None where there is none that can be used."""
+    matrix = _reference(attrs)
+    return None if matrix is None else tuple(map(tuple, matrix.tolist()))
+
+
+def _close(stated: Any, value: NDArray[np.float64]) -> bool:
+    try:
+        found = np.asarray(stated, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return found.shape == value.shape and np.allclose(found, value, rtol=1e-6, atol=1e-9)
 
 
 def encode_poses(poses: Poses) -> dict[str, Any]:

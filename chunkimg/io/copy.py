@@ -1,14 +1,15 @@
-"""The copying engine: slabs from a lazy array to a writer, in bounded memory."""
+"""The copying engine: slabs from lazy arrays to a writer, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import Any
 
 from ..lazy import Block, LazyArray, Region
 
-__all__ = ["copy"]
+__all__ = ["copy", "read_ahead"]
 
 
 def copy(
@@ -30,27 +31,42 @@ def copy(
     progress : callable, optional
         Called with the number of bytes of each block when it is written.
     """
-    with source.reader() as read, ThreadPoolExecutor(1, thread_name_prefix="chunkimg-read") as ahead:
-        waiting: tuple[Region, Any] | None = None
+    with closing(read_ahead([source], regions)) as blocks:
+        for region, (block,) in blocks:
+            write(region, block)
+            if progress is not None:
+                progress(block.nbytes)
+            # the next but one is read while the next is waited for: this one must be gone by then
+            del block
+
+
+def read_ahead(
+    sources: Sequence[LazyArray], regions: Iterable[Region]
+) -> Generator[tuple[Region, tuple[Block, ...]], None, None]:
+    """The blocks of each region in order, one per source; the next region is read meanwhile, each source in a thread.
+
+    Close the iterator (`contextlib.closing`) where it may be left before its end. Its end asserts that the sources
+    were sound as far as they were read.
+    """
+    with ExitStack() as stack:
+        readers = [stack.enter_context(s.reader()) for s in sources]
+        # a reader goes front to back, so that it never has two threads
+        threads = [stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chunkimg-read")) for _ in sources]
+        waiting: tuple[Region, list[Any]] | None = None
         try:
             for region in regions:
-                upcoming = region, ahead.submit(read, region)
+                upcoming = region, [t.submit(read, region) for t, read in zip(threads, readers, strict=True)]
                 if waiting is not None:
-                    _finish(waiting, write, progress)
+                    yield _finished(waiting)
                 waiting = upcoming
             if waiting is not None:
-                _finish(waiting, write, progress)
+                yield _finished(waiting)
         except BaseException:
-            if waiting is not None:
-                waiting[1].cancel()
+            for future in waiting[1] if waiting is not None else ():
+                future.cancel()
             raise
 
 
-def _finish(
-    waiting: tuple[Region, Any], write: Callable[[Region, Block], None], progress: Callable[[int], Any] | None
-) -> None:
-    region, future = waiting
-    block = future.result()
-    write(region, block)
-    if progress is not None:
-        progress(block.nbytes)
+def _finished(waiting: tuple[Region, list[Any]]) -> tuple[Region, tuple[Block, ...]]:
+    region, futures = waiting
+    return region, tuple(f.result() for f in futures)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from ..access import Access
 from ..geometry import Grid
 from ..volume import Volume
 
-__all__ = ["Format", "Header", "Progress", "ReadOptions", "WriteOptions"]
+__all__ = ["CheckOptions", "Finding", "Format", "Header", "Progress", "ReadOptions", "WriteOptions"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,48 @@ class WriteOptions:
             raise ValueError(f"budget is a number of bytes, at least {1 << 20}; found {self.budget}")
         if self.codec is not None and not isinstance(self.codec, str):
             raise ValueError(f"codec is a name with an optional level, such as 'zstd:5'; found {self.codec!r}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a check found.
+
+    Attributes
+    ----------
+    severity : str
+        ``"error"``: voxels or positions are lost or contradictory, or the format is violated. ``"warning"``: readers
+        may disagree. ``"note"``: worth knowing.
+    where : str
+        File, or path inside the store.
+    message : str
+        What was expected and what was found.
+    """
+
+    severity: Literal["error", "warning", "note"]
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How to check a file or store.
+
+    Attributes
+    ----------
+    quick : bool
+        Check headers, metadata and sizes, and decode no voxel.
+    budget : int
+        Memory in bytes for what is decoded at once.
+    progress : Progress or None
+        Told the number of bytes to be decoded, and those done.
+    storage_options : dict or None
+        Zarr: passed to fsspec for URLs.
+    """
+
+    quick: bool = False
+    budget: int = 256 << 20
+    progress: Progress | None = None
+    storage_options: Mapping[str, Any] | None = None
 
 
 class Format(Protocol):

@@ -16,7 +16,7 @@ from .format import Header, ReadOptions, WriteOptions
 from .nifti_write import write
 from .source import FileSource
 
-__all__ = ["NiftiFormat", "layout_of", "other_axes", "properties_of"]
+__all__ = ["NiftiFormat", "header_path", "layout_of", "other_axes", "properties_of"]
 
 #: more than this before the voxels is not read as a header
 _MAX_PREFIX = 64 << 20
@@ -54,8 +54,7 @@ class NiftiFormat:
 
 
 def _open(path: str | os.PathLike[str], index: Any) -> tuple[Volume, nh.HeaderFacts]:
-    header_path = _header_path(os.fspath(path))
-    header_file = FileSource.open(header_path)
+    header_file = FileSource.open(header_path(os.fspath(path)))
     facts = nh.parse(header_file.head(540), header_file.path)
     data_file = header_file if facts.single else _image_file(header_file)
     headers = {}
@@ -187,7 +186,7 @@ def extensions(prefix: bytes) -> list[dict[str, int]]:
     return out
 
 
-def _header_path(path: str) -> str:
+def header_path(path: str) -> str:
     """The header of a pair, whichever of the two files was named."""
     lower = path.lower()
     for header, image in _PAIRS.items():

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import FormatError, UnsupportedError
 from ..volume import CHANNEL_NAMES, DIMS, OMERO
 
-__all__ = ["Axis", "Level", "Multiscale", "channels_of", "dims_of", "metadata_of", "read_multiscale"]
+__all__ = ["Axis", "Level", "Multiscale", "channels_of", "dims_of", "level_paths", "metadata_of", "read_multiscale"]
 
 _OLD = ("0.1", "0.2", "0.3")
 _SPACE = ("z", "y", "x")
@@ -91,6 +91,15 @@ def read_multiscale(attrs: Mapping[str, Any], where: Any) -> Multiscale | None:
     said = version not in _OLD and any(isinstance(a, Mapping) for a in stated or [])
     levels = tuple(_level(d, common, len(axes), said, where) for d in datasets)
     return Multiscale(version, axes, levels, unused)
+
+
+def level_paths(attrs: Mapping[str, Any]) -> list[str]:
+    """Paths of the levels that the attributes of a group declare, finest first; empty where they do not so."""
+    declared = metadata_of(attrs).get("multiscales")
+    try:
+        return [str(d["path"]) for d in declared[0]["datasets"]]  # type: ignore[index]
+    except (TypeError, KeyError, IndexError):
+        return []
 
 
 def _objects(value: Any, name: str, where: Any) -> list[Mapping[str, Any]]:

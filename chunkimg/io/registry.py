@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import FormatError, UnsupportedError
-from .format import Format
+from .format import CheckOptions, Finding, Format
 from .source import FileSource
 from .zarr_names import split_zip
 
-__all__ = ["FORMATS", "format_of", "format_to_write", "is_ours"]
+__all__ = ["FORMATS", "check_of", "format_of", "format_to_write", "is_ours"]
 
 #: name -> (module, suffixes); modules are imported when they are needed
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -22,6 +23,11 @@ FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 #: suffixes that other software uses too, for the same files or for others: they say nothing of who should open a file
 SHARED = frozenset({".hdr", ".img", ".hdr.gz", ".img.gz", *FORMATS["zarr"][1]})
+#: formats that are checked by a module of their own: its `check` is like `file_check.check`, which serves the others
+_CHECKS = {
+    "nifti": "chunkimg.io.nifti_check",
+    "zarr": "chunkimg.io.zarr_check",
+}
 
 
 def load(name: str) -> Format:
@@ -30,6 +36,12 @@ def load(name: str) -> Format:
         raise FormatError(f"format {name!r} is not known; expected one of {', '.join(sorted(FORMATS))}")
     module = importlib.import_module(FORMATS[name][0])
     return module.FORMAT  # type: ignore[no-any-return]
+
+
+def check_of(format: Format) -> Callable[[Format, Any, CheckOptions], Iterator[Finding]]:
+    """The function that checks files or stores of a format."""
+    module = importlib.import_module(_CHECKS.get(format.name, "chunkimg.io.file_check"))
+    return module.check  # type: ignore[no-any-return]
 
 
 def _by_suffix(path: str) -> tuple[str, str] | None:

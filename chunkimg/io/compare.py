@@ -1,0 +1,212 @@
+"""Comparing the voxels of two images in bounded memory."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..chunks import block_shape, regions, slab_bytes
+from ..lazy import Block, LazyArray, Region, ViewArray
+from ..ops.difference import Tally, Tolerance
+from ..volume import Volume
+from .copy import copy, read_ahead
+from .files import Layout, file_array
+from .format import Progress
+from .raw import RunWriter, stored_shape
+from .source import FileSource
+
+__all__ = ["VoxelDifference", "compare_voxels"]
+
+
+@dataclass(frozen=True)
+class VoxelDifference:
+    """How the voxels of two images of the same sizes differ.
+
+    Attributes
+    ----------
+    count : int
+        Values compared (voxels times channels and frames).
+    differing : int
+        How many of them differ beyond the tolerance.
+    one_nan : int
+        How many of those are NaN in one image only; no other number here includes them.
+    worst : int, float or None
+        Largest absolute difference, exact for integers; None where all are equal or NaN.
+    index : dict or None
+        Where that is, by dim, in voxels of the first image; without a worst, the first voxel that is NaN in one only.
+    world : tuple of float or None
+        The same as a position.
+    values : tuple or None
+        The values of both images there.
+    mean, rms : float
+        Mean absolute difference, and root of the mean squared difference, over all voxels.
+    """
+
+    count: int
+    differing: int
+    one_nan: int = 0
+    worst: int | float | None = None
+    index: dict[str, int] | None = None
+    world: tuple[float, float, float] | None = None
+    values: tuple[Any, Any] | None = None
+    mean: float = 0.0
+    rms: float = 0.0
+
+    @property
+    def fraction(self) -> float:
+        """Share of the values that differ."""
+        return self.differing / self.count
+
+
+def compare_voxels(
+    a: Volume, b: Volume, *, stored: bool, tolerance: Tolerance, budget: int, progress: Progress | None = None
+) -> VoxelDifference:
+    """Compare voxels of the same index, slab by slab; both have the same dims and sizes.
+
+    Parameters
+    ----------
+    a, b : Volume
+        The images.
+    stored : bool
+        Compare stored values, not image values.
+    tolerance : Tolerance
+        What counts as equal.
+    budget : int
+        Memory in bytes for what is held of both at once.
+    progress : Progress, optional
+        Told the bytes to be read of both, and those done.
+    """
+    values = None if stored else (_values_of(a), _values_of(b))
+    tally = Tally(tolerance)
+    with _in_step(a.data, b.data, budget, progress) as (arrays, slabs), closing(read_ahead(arrays, slabs)) as blocks:
+        for region, (block_a, block_b) in blocks:
+            tally.add(region, block_a, block_b, values)
+            if progress is not None:
+                progress(block_a.nbytes + block_b.nbytes)
+            # the next but one is read while the next is waited for: these must be gone by then
+            del block_a, block_b
+    return _result(tally, a)
+
+
+def _values_of(volume: Volume) -> Callable[[Block], Block]:
+    return (lambda block: block) if volume.scaling is None else volume.scaling.apply
+
+
+def _result(tally: Tally, a: Volume) -> VoxelDifference:
+    worst = tally.worst
+    at = tally.first if worst is None else worst.index
+    index = None if at is None else dict(zip(a.dims, at, strict=True))
+    return VoxelDifference(
+        count=tally.count,
+        differing=tally.differing,
+        one_nan=tally.one_nan,
+        worst=None if worst is None else worst.difference,
+        index=None if index is None else {d: index[d] for d in "xyztc" if d in index},
+        world=None if index is None else _world(a, index),
+        values=None if worst is None else worst.values,
+        mean=tally.mean,
+        rms=tally.rms,
+    )
+
+
+def _world(volume: Volume, index: dict[str, int]) -> tuple[float, float, float] | None:
+    if volume.grid is None:
+        return None
+    matrix = volume.grid.matrix
+    if volume.poses is not None and volume.times is not None:
+        matrix = volume.poses.at(volume.times.values[index["t"]], volume.grid)
+    x, y, z = (matrix @ [index["x"], index["y"], index["z"], 1.0])[:3].tolist()
+    return x, y, z
+
+
+# ---------------------------------------------------------------------------------------------- order of reading
+
+
+@contextmanager
+def _in_step(
+    a: LazyArray, b: LazyArray, budget: int, progress: Progress | None
+) -> Iterator[tuple[list[LazyArray], Iterator[Region]]]:
+    """Both arrays, and slabs in an order that is cheap for both.
+
+    A sequential source (gzip) sets the order. One that would have to be decoded again for every slab is put into a
+    temporary file first.
+    """
+    arrays = [a, b]
+    spool = _to_spool(a, b, budget)
+    if progress is not None:
+        progress.start(a.nbytes + b.nbytes + sum(arrays[k].nbytes for k in spool))
+    with ExitStack() as stack:
+        for k in spool:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chunkimg-"))
+            arrays[k] = _spooled(arrays[k], folder, budget, progress)
+        order, block = _slabs(arrays[0], arrays[1], budget)
+        yield arrays, regions(a.shape, block, order)
+
+
+def _to_spool(a: LazyArray, b: LazyArray, budget: int) -> list[int]:
+    """Which of the two cannot be read in step with the other."""
+    sequential = [k for k, s in enumerate((a, b)) if s.access == "sequential"]
+    against = [k for k in sequential if (a, b)[k].file_order is None]
+    if against or not sequential:
+        # the other one, read alone, has its own order
+        return against
+    if len(sequential) == 2:
+        return [] if _thick_order(a) == _thick_order(b) else [1]
+    unit = _unit(a, b)
+    _, block = _slabs(a, b, budget)
+    cuts = unit is not None and any(s < min(u, n) for s, u, n in zip(block, unit, a.shape, strict=True))
+    return sequential if cuts else []
+
+
+def _thick_order(array: LazyArray) -> list[int]:
+    return [k for k in array.file_order or () if array.shape[k] > 1]
+
+
+def _slabs(a: LazyArray, b: LazyArray, budget: int) -> tuple[Sequence[int] | None, tuple[int, ...]]:
+    """Order of the axes, slowest first, and the shape of slabs."""
+    first = a if a.access == "sequential" or b.access != "sequential" else b
+    order = first.file_order
+    block = block_shape(
+        a.shape,
+        a.dtype.itemsize + b.dtype.itemsize,
+        unit=_unit(a, b),
+        order=order,
+        front_to_back=first.access == "sequential",
+        target=slab_bytes(budget),
+    )
+    return order, block
+
+
+def _unit(a: LazyArray, b: LazyArray) -> tuple[int, ...] | None:
+    """What slabs should not cut: the chunks of one, or whole chunks of both where these are not many."""
+    if a.chunks is None or b.chunks is None:
+        return a.chunks or b.chunks
+    both = tuple(min(math.lcm(p, q), n) for p, q, n in zip(a.chunks, b.chunks, a.shape, strict=True))
+    return both if math.prod(both) <= 8 * max(math.prod(a.chunks), math.prod(b.chunks)) else a.chunks
+
+
+def _spooled(array: LazyArray, folder: str, budget: int, progress: Progress | None) -> LazyArray:
+    """The same array, its voxels in a file in `folder`."""
+    if isinstance(array, ViewArray) and array.file_order is None:
+        # what the view shows is read front to back, not the view
+        return ViewArray(_spooled(array.source, folder, budget, progress), array.picks, array.axes)
+    order = array.file_order or tuple(range(array.ndim))
+    shape = stored_shape(array.shape, order)
+    block = block_shape(array.shape, array.dtype.itemsize, order=order, front_to_back=True, target=slab_bytes(budget))
+    path = os.path.join(folder, "voxels")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        writer = RunWriter(fd, 0, array.dtype, shape, order)
+        writer.reserve()
+        copy(array, writer, regions(array.shape, block, order), progress)
+    finally:
+        os.close(fd)
+    axes = tuple(int(k) for k in np.argsort(order))
+    return file_array(FileSource.open(path), Layout(0, array.dtype, shape, axes))
