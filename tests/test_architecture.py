@@ -65,8 +65,8 @@ LAYERS = [
     {"interop"},
     {"api", "compare", "checking"},
     {"accessor"},
-    {"cli_common", "cli_index"},
-    {"cli_check"},
+    {"cli_common"},
+    {"cli_check", "cli_index"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -158,8 +158,8 @@ def test_public_names():
     assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world",
         "direction", "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid",
-        "same_grid", "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_sitk", "to_world",
-        "to_zarr", "units",
+        "same_grid", "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
+        "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

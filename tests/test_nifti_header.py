@@ -331,14 +331,14 @@ def test_nifti_names(name, tmp_path):
 
 
 def test_large_planes_from_zarr_to_gz_are_spooled(tmp_path, monkeypatch):
-    from chunkimg.io import nifti_write
+    from chunkimg.io import stream_write
 
     image = ci.from_array(values((300, 200, 24), "i2").T, spacing=(1, 2, 3))
     image.img.save(tmp_path / "a.zarr", chunks="8,64,64")
     spooled = []
-    real = nifti_write._spool
-    monkeypatch.setattr(nifti_write, "_spool", lambda *a: (spooled.append(1), real(*a))[1])
-    monkeypatch.setattr(nifti_write, "slab_bytes", lambda budget: 300 * 200 * 2 * 2)
+    real = stream_write._spool
+    monkeypatch.setattr(stream_write, "_spool", lambda *a: (spooled.append(1), real(*a))[1])
+    monkeypatch.setattr(stream_write, "slab_bytes", lambda budget: 300 * 200 * 2 * 2)
     ci.convert(tmp_path / "a.zarr", tmp_path / "a.nii.gz")
     assert spooled
     np.testing.assert_array_equal(ci.open_image(tmp_path / "a.nii.gz").values, image.values)

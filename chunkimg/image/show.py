@@ -20,7 +20,9 @@ __all__ = ["access_of", "as_html", "as_text", "facts"]
 
 def access_of(image: xr.DataArray) -> Access:
     """What reading a region costs: that of the dearest source."""
-    return ComputedArray(image.data).access
+    data = image.variable._data
+    shown = unwrapped(data)
+    return ComputedArray(data).access if shown is None else shown.access
 
 
 def facts(image: xr.DataArray) -> list[tuple[str, str]]:

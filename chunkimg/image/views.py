@@ -48,7 +48,7 @@ class ComputedArray(LazyArray):
     @property
     def access(self) -> Access:
         """That of the dearest of the arrays that it is computed from."""
-        if not isinstance(self.data, da.Array):
+        if not is_dask(self.data):
             return Access("random", "the voxels are in memory")
         return Access.worst(leaf.access for leaf in self.leaves())
 
