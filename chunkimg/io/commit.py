@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import FormatError
 
-__all__ = ["check_destination", "partial_directory", "partial_file", "partial_name"]
+__all__ = ["check_destination", "partial_directory", "partial_file", "partial_name", "set_aside", "write_at"]
 
 
 def partial_name(dest: Path) -> Path:
@@ -54,6 +54,36 @@ def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
         raise
     finally:
         os.close(fd)
+
+
+@contextmanager
+def set_aside(path: Path) -> Iterator[Callable[[], None]]:
+    """A function that takes a file away, while what belongs to it is replaced; it comes back if that fails."""
+    aside = path.with_name(f".{path.name}.replaced")
+    taken = False
+
+    def take() -> None:
+        nonlocal taken
+        if path.is_file():
+            os.replace(path, aside)
+            taken = True
+
+    try:
+        yield take
+    except BaseException:
+        if taken:
+            os.replace(aside, path)
+        raise
+    if taken:
+        aside.unlink()
+
+
+def write_at(fd: int, data: bytes, position: int) -> None:
+    """Write all bytes at a position of a file."""
+    view = memoryview(data)
+    while len(view):
+        done = os.pwrite(fd, view, position)
+        view, position = view[done:], position + done
 
 
 def _place(partial: Path, dest: Path, overwrite: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import IO, Any
@@ -22,12 +21,15 @@ def most_decoded(coding: str) -> float:
     if coding == "gzip":
         # zlib's technical notes: no deflate stream expands more
         return 1032
+    if coding == "bzip2":
+        # a block of zeros, run-length encoded twice
+        return 1_400_000
     if coding == "hex":
         return 0.5
     if coding.startswith("text:"):
         # a digit and a separator, which the last number does without
         return np.dtype(coding.removeprefix("text:")).itemsize
-    return math.inf
+    raise ValueError(f"no decoder for {coding!r}")
 
 
 def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
@@ -124,6 +126,8 @@ def _from_hex(text: bytes, last: bool) -> tuple[bytes, bytes]:
 
 def _from_text(text: bytes, last: bool, dtype: np.dtype[Any]) -> tuple[bytes, bytes]:
     """Numbers of a piece of text in a type; the number that the piece may have cut is left for the next one."""
+    if b"_" in text:
+        raise ValueError("an underscore is no part of a number")
     words = _SEPARATORS.split(text)
     rest = b"" if last else words.pop()
     words = [w for w in words if w]

@@ -10,7 +10,11 @@ from ..access import Access
 from ..geometry import Grid
 from ..volume import Volume
 
-__all__ = ["CheckOptions", "Finding", "Format", "Header", "Progress", "ReadOptions", "WriteOptions"]
+__all__ = ["MAX_AXIS", "CheckOptions", "Finding", "Format", "Header", "Progress", "ReadOptions", "WriteOptions"]
+
+
+#: voxels along one axis: more are taken for damage, as coordinates are held in memory
+MAX_AXIS = 1 << 24
 
 
 @dataclass(frozen=True)

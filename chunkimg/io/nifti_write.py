@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..geometry.attrs import NIFTI_HEADER
 from ..volume import Volume
 from . import nifti_header as nh
 from . import nifti_update as update
-from .commit import check_destination, partial_file
+from .commit import check_destination, partial_file, set_aside, write_at
 from .format import WriteOptions
 from .gzip_write import GzipWriter
 from .stream_write import Stored, write_voxels
@@ -48,15 +47,15 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     prefix, dtype, order = build_header(volume, dest, options.version, single=False)
     # the header is what makes a pair open: it goes first and comes last
     with partial_file(header, options.overwrite) as header_fd:
-        with partial_file(image, options.overwrite) as fd:
+        with set_aside(header) as take_away, partial_file(image, options.overwrite) as fd:
             stored = Stored(dtype, order, "gzip" if compressed else "", level)
             write_voxels(volume.data, fd, stored, options, image.parent)
-            header.unlink(missing_ok=True)
+            take_away()
         if compressed:
             with GzipWriter(header_fd, level) as sink:
                 sink.write(memoryview(prefix))
         else:
-            os.pwrite(header_fd, prefix, 0)
+            write_at(header_fd, prefix, 0)
 
 
 def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:

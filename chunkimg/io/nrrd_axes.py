@@ -23,6 +23,7 @@ from ..errors import ChunkImgWarning, FormatError, UnsupportedError
 from ..geometry import Grid
 from ..geometry.frames import canonical_unit, mm_per, rows_to_space, to_seconds
 from ..volume import TimeAxis
+from .format import MAX_AXIS
 from .nrrd_header import NrrdHeader
 
 __all__ = ["SINGLE", "Axes", "axes_of", "channels_of", "grid_of", "time_unit", "times_of"]
@@ -67,8 +68,9 @@ def axes_of(header: NrrdHeader) -> Axes:
         If an axis fits no dim.
     """
     count = header.dimension
+    header.check()
     vectors = header.vectors("space directions", count)
-    _check_space_dimension(header)
+    _check_sizes(header)
     classes = [_class_of(header, k, vectors) for k in range(count)]
     undecided = [k for k, name in enumerate(classes) if name == "?"]
     for k in _spatial_by_place(header, undecided, classes.count("space")):
@@ -81,7 +83,11 @@ def axes_of(header: NrrdHeader) -> Axes:
     return Axes(tuple(roles), vectors)
 
 
-def _check_space_dimension(header: NrrdHeader) -> None:
+def _check_sizes(header: NrrdHeader) -> None:
+    if max(header.sizes) > MAX_AXIS:
+        raise FormatError(
+            f"{header.path}: sizes are {header.sizes}; an image has at most {MAX_AXIS} voxels along an axis"
+        )
     if header.space_dimension > 4:
         raise UnsupportedError(
             f"{header.path}: space dimension is {header.space_dimension}; three of space and one of time are understood"
@@ -95,7 +101,11 @@ def _class_of(header: NrrdHeader, k: int, vectors: tuple[tuple[float, ...] | Non
     if vector is not None and len(vector) == 4 and vector[3] != 0:
         if any(vector[:3]):
             raise UnsupportedError(f"{header.path}: axis {k} runs through space and time at once: {vector}")
-        return "time" if header.space != "unknown" or time_unit(header, k) or _names_time(header) else "channel"
+        if kind not in ("", "time", "list", *_SPATIAL_KINDS):
+            raise UnsupportedError(f"{header.path}: axis {k} has the kind {kind}, and a direction in time: {vector}")
+        return "time" if kind == "time" or time_unit(header, k) or _names_time(header) else "channel"
+    if vector is not None and kind not in ("", *_SPATIAL_KINDS):
+        raise UnsupportedError(f"{header.path}: axis {k} has the kind {kind}, and a direction in space: {vector}")
     if kind in ("", *_SPATIAL_KINDS):
         if vector is not None:
             return "space"
@@ -136,7 +146,8 @@ def _describe(header: NrrdHeader) -> list[str]:
 
 
 def _names_time(header: NrrdHeader) -> bool:
-    return header.fields.get("space", "").lower().endswith("time")
+    name = header.fields.get("space", "").lower()
+    return name.endswith("time") or name in ("rast", "last", "lpst")
 
 
 def _labelled_time(header: NrrdHeader, k: int) -> bool:
@@ -281,6 +292,8 @@ def times_of(header: NrrdHeader, axes: Axes) -> TimeAxis | None:
     elif math.isfinite(step) and step != 0:
         start = first if math.isfinite(first) else 0.0
         values, nominal = tuple(start + i * step for i in range(count)), step
+        if not math.isfinite(values[-1]):
+            raise FormatError(f"{header.path}: times from {start} in steps of {step} are not finite")
     else:
         return TimeAxis(tuple(float(i) for i in range(count)), "unknown", None)
     if unit is None:

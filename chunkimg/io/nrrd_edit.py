@@ -22,6 +22,8 @@ _TOKEN = {
     "units": re.compile(r'"(?:[^"\\]|\\.)*"'),
     "space directions": re.compile(r"none|\([^()]*\)", re.IGNORECASE),
 }
+#: fields that say how many entries others have
+_COUNTS = ("dimension", "space", "space dimension")
 #: version of the format that each field came with
 _SINCE = {"kinds": 3, "space": 4, "space dimension": 4, "space directions": 4, "measurement frame": 5}
 
@@ -58,13 +60,12 @@ class HeaderText:
                     self.lines[k] = line
                 return
         rank = nh.FIELDS.index(name)
-        later = [
-            k for k, x in enumerate(self.lines) if x.kind == "field" and x.name in nh.FIELDS[rank:] and x.name != name
-        ]
-        fields = [k for k, x in enumerate(self.lines) if x.kind == "field"]
-        end = fields[-1] + 1 if fields else len(self.lines)
-        # what others depend on stands before them (dimension, space); the rest may stand anywhere
-        self.lines.insert(later[0] if later else end, line)
+        places = {x.name: k for k, x in enumerate(self.lines) if x.kind == "field"}
+        later = [k for n, k in places.items() if n in nh.FIELDS[rank:]]
+        end = max(places.values()) + 1 if places else len(self.lines)
+        # teem needs these before the fields whose entries they count
+        first = 1 + max((places.get(n, 0) for n in _COUNTS if n != name), default=0)
+        self.lines.insert(max(first, min(later, default=end)), line)
         self._since(_SINCE.get(name, 1))
 
     def drop(self, *names: str) -> None:
@@ -92,6 +93,10 @@ class HeaderText:
             return [_NOTHING[name]] * count
         return _TOKEN[name].findall(text) if name in _TOKEN else text.split()
 
+    def vectors(self, name: str) -> list[str]:
+        """Vectors of a field as text."""
+        return _TOKEN["space directions"].findall(self.fields.get(name, ""))
+
     def set_entries(self, name: str, entries: Sequence[str]) -> None:
         """Give a per-axis field its entries; one that says nothing of any axis goes."""
         if all(e.lower() == _NOTHING[name] for e in entries):
@@ -116,6 +121,10 @@ class HeaderText:
         magic = self.lines[0].text
         if magic[4:].isdigit() and int(magic[4:]) < version:
             self.lines[0] = nh.Line(f"NRRD{version:04}", "magic")
+
+    def header(self) -> nh.NrrdHeader:
+        """The header as it would be read now."""
+        return nh.parse(self.encode(closed=True), self.path)
 
     def encode(self, *, closed: bool) -> bytes:
         """The header's bytes; with the empty line that ends it, which voxels follow."""

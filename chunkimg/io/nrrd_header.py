@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +20,28 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import FormatError, UnsupportedError
+from ..errors import ChunkImgWarning, FormatError, UnsupportedError
 from .source import FileSource
 
-__all__ = ["ENCODINGS", "FIELDS", "MAGIC", "Line", "NrrdHeader", "dtype_of", "escape", "parse", "read", "type_name"]
+__all__ = [
+    "ENCODINGS",
+    "FIELDS",
+    "MAGIC",
+    "Line",
+    "NrrdHeader",
+    "dtype_of",
+    "escape",
+    "parse",
+    "read",
+    "real",
+    "type_name",
+    "whole",
+]
 
 MAGIC = b"NRRD"
 #: versions read: NRRD00.01 is the oldest, 6 adds the encoding ZRL and two planar spaces
 _VERSIONS = {"00.01": 1, "0001": 1, "0002": 2, "0003": 3, "0004": 4, "0005": 5, "0006": 6}
-_MAX_HEADER = 16 << 20
+_MAX_HEADER, _MAX_LINES = 16 << 20, 200_000
 _MAX_AXES = 16
 
 #: canonical field names in the order in which new headers have them
@@ -75,6 +89,8 @@ ENCODINGS = {
     **dict.fromkeys(("ascii", "text", "txt"), "text"),
     "hex": "hex",
 }
+#: the empty line that ends a header
+_END = re.compile(rb"\n\r?\n")
 _VECTOR = re.compile(r"\s*(none|\([^()]*\))\s*", re.IGNORECASE)
 _QUOTED = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*')
 
@@ -172,16 +188,16 @@ class NrrdHeader:
 
     def ints(self, name: str, count: int) -> tuple[int, ...]:
         """Whole numbers of a field."""
-        return self._numbers(name, count, int)
+        return self._numbers(name, count, whole)
 
     def floats(self, name: str, count: int) -> tuple[float, ...]:
         """Numbers of a field; NaN where nothing is known, everywhere if the field is absent."""
-        return self._numbers(name, count, float) if name in self.fields else (math.nan,) * count
+        return self._numbers(name, count, real) if name in self.fields else (math.nan,) * count
 
     def _numbers(self, name: str, count: int, convert: Callable[[str], Number]) -> tuple[Number, ...]:
         text = self.require(name)
         try:
-            numbers = tuple(convert(part) for part in text.replace(",", " ").split())
+            numbers = tuple(convert(part) for part in text.split())
         except ValueError:
             raise FormatError(f"{self.path}: {name} is {text[:80]!r}; {count} numbers are expected") from None
         if len(numbers) != count:
@@ -231,7 +247,7 @@ class NrrdHeader:
         if text.lower() == "none":
             return None
         try:
-            numbers = tuple(float(n) for n in text[1:-1].split(","))
+            numbers = tuple(real(n.strip()) for n in text[1:-1].split(","))
         except ValueError:
             raise FormatError(f"{self.path}: {name} has the vector {text[:80]!r}, which is not numbers") from None
         if len(numbers) != self.space_dimension:
@@ -247,6 +263,18 @@ class NrrdHeader:
                 f"{self.path}: {name} has {found} entries ({self.fields[name][:80]!r}), one for each of "
                 f"{self.dimension} axes is expected"
             )
+
+    def check(self) -> None:
+        """Read every field that has an entry per axis or world axis, so that a wrong number of them is noticed."""
+        for name in ("spacings", "thicknesses", "axis mins", "axis maxs"):
+            self.floats(name, self.dimension)
+        for name in ("centers", "kinds"):
+            self.words(name)
+        for name in ("labels", "units"):
+            self.quoted(name, self.dimension)
+        self.quoted("space units", self.space_dimension)
+        self.vectors("space origin", 1)
+        self.vectors("measurement frame", self.space_dimension)
 
     def require(self, name: str) -> str:
         """Text of a field that must be there."""
@@ -266,12 +294,24 @@ def read(source: FileSource) -> NrrdHeader:
     count = 1 << 14
     while True:
         raw = source.head(count)
-        header = parse(raw, source.path)
-        if header.closed or len(raw) < count:
+        if raw[:4] != MAGIC or len(raw) < count or _END.search(raw):
+            header = parse(raw, source.path)
+            _warn_of_misspelt(header)
             return header
         if count >= _MAX_HEADER:
             raise FormatError(f"{source.path}: no empty line ends the NRRD header within {count} bytes")
         count *= 4
+
+
+def _warn_of_misspelt(header: NrrdHeader) -> None:
+    for line in header.lines:
+        meant = _CANONICAL.get(re.sub("[-_ ]", "", line.name.lower())) if line.kind == "field" else None
+        if meant is not None and line.name != meant:
+            warnings.warn(
+                f"{header.path}: {line.name[:40]!r} is not a field of the format and is not used; is {meant!r} meant?",
+                ChunkImgWarning,
+                stacklevel=4,
+            )
 
 
 def parse(raw: bytes, path: str) -> NrrdHeader:
@@ -282,7 +322,12 @@ def parse(raw: bytes, path: str) -> NrrdHeader:
         raise FormatError(f"{path}: an NRRD file starts with 'NRRD', found {raw[:8]!r}")
     if version not in _VERSIONS:
         raise FormatError(f"{path}: NRRD versions 0001 to 0006 are read, this is {version[:20]!r}")
-    texts, end, closed = _split(raw)
+    found = _END.search(raw)
+    end = len(raw) if found is None else found.end()
+    text = raw if found is None else raw[: found.start()]
+    if text.count(b"\n") > _MAX_LINES:
+        raise FormatError(f"{path}: the NRRD header has more than {_MAX_LINES} lines")
+    texts = text.removesuffix(b"\n").split(b"\n")
     newline = "\r\n" if texts[0].endswith(b"\r") else "\n"
     charset = _charset(b"\n".join(texts))
     lines = [Line(version, "magic")]
@@ -290,24 +335,26 @@ def parse(raw: bytes, path: str) -> NrrdHeader:
     for text in texts[1:]:
         line = Line(text.decode(charset).rstrip("\r\n"), "file") if listing else _line(text.decode(charset), path)
         lines.append(line)
-        listing = listing or (line.name == "data file" and line.kind == "field" and line.value.startswith("LIST"))
+        listing = listing or (
+            line.name == "data file" and line.kind == "field" and line.value.startswith(("LIST", "SKIPLIST"))
+        )
     lines[0] = Line(texts[0].decode(charset).rstrip(), "magic")
     _refuse_twice(lines, path)
-    return NrrdHeader(tuple(lines), path, end, newline, charset, closed)
+    return NrrdHeader(tuple(lines), path, end, newline, charset, found is not None)
 
 
-def _split(raw: bytes) -> tuple[list[bytes], int, bool]:
-    """Lines up to the first empty one, the byte after it, and whether there is one."""
-    out: list[bytes] = []
-    at = 0
-    while at < len(raw):
-        stop = raw.find(b"\n", at)
-        text = raw[at : stop if stop >= 0 else len(raw)]
-        at = stop + 1 if stop >= 0 else len(raw)
-        if not text.strip():
-            return out, at, True
-        out.append(text)
-    return out, at, False
+def whole(text: str) -> int:
+    """A whole number in plain digits."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+        raise ValueError(f"{text[:40]!r} is no whole number")
+    return int(text)
+
+
+def real(text: str) -> float:
+    """A number; NaN and infinity are numbers."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text[:40]!r} is no number")
+    return float(text)
 
 
 def _charset(raw: bytes) -> str:
@@ -341,9 +388,9 @@ def unescape(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Inverse of `unescape`; a header has no other control characters."""
+    """Inverse of `unescape`; other control characters than tabs become blanks."""
     text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(ch if ch.isprintable() else " " for ch in text)
+    return "".join(" " if ord(ch) < 32 and ch != "\t" else ch for ch in text)
 
 
 def _refuse_twice(lines: list[Line], path: str) -> None:

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
 
-from ..errors import ChunkImgWarning
+from ..errors import ChunkImgError, ChunkImgWarning
 from ..geometry import Grid
 from ..geometry.frames import canonical_unit, from_seconds
 from ..volume import TimeAxis
-from .nrrd_axes import Axes, grid_of, time_unit, times_of
+from .nrrd_axes import axes_of, grid_of, time_unit, times_of
 from .nrrd_edit import HeaderText, number, quote, vector
 from .nrrd_header import NrrdHeader
 
-__all__ = ["update_geometry", "update_times"]
+__all__ = ["same_times", "says", "update_geometry", "update_times"]
 
 _NAMES = {"LPS": "left-posterior-superior", "RAS": "right-anterior-superior", "LAS": "left-anterior-superior"}
 _PLACE = ("space", "space dimension", "space directions", "space origin", "space units", "measurement frame")
 
 
+def says(text: HeaderText, roles: list[str]) -> tuple[Grid | None, TimeAxis | None] | None:
+    """Position and times that a header states as it stands; None if it states other axes, or is not whole."""
+    try:
+        header = text.header()
+        axes = axes_of(header)
+        if list(axes.roles) != roles:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ChunkImgWarning)
+            return grid_of(header, axes), times_of(header, axes)
+    except ChunkImgError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ space
+
+
 def update_geometry(
-    text: HeaderText,
-    before: NrrdHeader | None,
-    axes: Axes | None,
-    grid: Grid | None,
-    roles: list[str],
-    dest: str,
+    text: HeaderText, before: NrrdHeader | None, grid: Grid | None, times: TimeAxis | None, roles: list[str], dest: str
 ) -> None:
-    """Space, directions, origin and unit, where they are not the template's."""
-    old = None if before is None or axes is None else _grid(before, axes)
+    """Space, directions, origin and unit, where they are not what the header says already."""
     if grid is None:
         if before is None:
-            warnings.warn(f"{dest}: the image has no position; none is written", ChunkImgWarning, stacklevel=3)
+            warnings.warn(f"{dest}: the image has no position; none is written", ChunkImgWarning, stacklevel=4)
         return
-    same = old is not None and (old.affine, old.space, old.units) == (grid.affine, grid.space, grid.units)
-    if same and axes is not None and _spatial(roles) == _spatial(axes.roles):
+    now = says(text, roles)
+    # in a space of four dimensions the times are part of the directions
+    joint = before is not None and before.space_dimension == 4
+    if now is not None and _same_place(now[0], grid) and not (joint and not same_times(now[1], times)):
         return
     space = "unknown" if grid.space == "unknown" else "LPS"
     if before is not None and (before.space != "unknown") == (space != "unknown"):
         space = before.space
     planar = _is_planar(text, grid, roles)
-    if not _keeps_space(before, axes, space, planar):
-        _forget(text, before, roles)
+    if not _keeps_space(before, space, planar):
+        _forget(text, roles)
     if space != "unknown":
         text.set("space", text.fields.get("space", _NAMES[space]))
     elif "space" not in text.fields:
@@ -55,14 +69,8 @@ def update_geometry(
     _update_unit(text, grid, space, count)
 
 
-def _grid(header: NrrdHeader, axes: Axes) -> Grid | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ChunkImgWarning)
-        return grid_of(header, axes)
-
-
-def _spatial(roles: tuple[str, ...] | list[str]) -> list[str]:
-    return [r for r in roles if r in "xyz"]
+def _same_place(a: Grid | None, b: Grid) -> bool:
+    return a is not None and (a.affine, a.space, a.units) == (b.affine, b.space, b.units)
 
 
 def _is_planar(text: HeaderText, grid: Grid, roles: list[str]) -> bool:
@@ -72,20 +80,22 @@ def _is_planar(text: HeaderText, grid: Grid, roles: list[str]) -> bool:
     return bool(flat and text.fields.get("space dimension") == "2")
 
 
-def _keeps_space(before: NrrdHeader | None, axes: Axes | None, space: str, planar: bool) -> bool:
+def _keeps_space(before: NrrdHeader | None, space: str, planar: bool) -> bool:
     """Whether directions in the template's space can be replaced one by one."""
-    if before is None or axes is None or all(v is None for v in axes.vectors):
+    if before is None or "space directions" not in before.fields:
+        return False
+    if all(v is None for v in before.vectors("space directions", before.dimension)):
         return False
     return before.space == space and before.space_dimension == (2 if planar else 3)
 
 
-def _forget(text: HeaderText, before: NrrdHeader | None, roles: list[str]) -> None:
+def _forget(text: HeaderText, roles: list[str]) -> None:
     """Take out what the template says of positions."""
-    if before is not None and "measurement frame" in before.fields:
+    if "measurement frame" in text.fields:
         warnings.warn(
-            f"{before.path}: its measurement frame belongs to the space it was in, and is not written",
+            f"{text.path}: its measurement frame belongs to the space it was in, and is not written",
             ChunkImgWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     text.drop(*_PLACE)
     for k, role in enumerate(roles):
@@ -96,13 +106,12 @@ def _forget(text: HeaderText, before: NrrdHeader | None, roles: list[str]) -> No
 
 def _set_vectors(text: HeaderText, name: str, vectors: list[str]) -> None:
     """Write vectors unless the same numbers stand there."""
-    old = text.fields.get(name, "").replace(") (", ")|(").replace(" none", "|none").replace("none ", "none|").split("|")
+    old = text.vectors(name)
     if [_numbers(v) for v in old] != [_numbers(v) for v in vectors]:
         text.set(name, " ".join(vectors))
 
 
 def _numbers(text: str) -> list[float] | None:
-    text = text.strip()
     return [float(n) for n in text[1:-1].split(",")] if text.startswith("(") else None
 
 
@@ -116,34 +125,32 @@ def _update_unit(text: HeaderText, grid: Grid, space: str, count: int) -> None:
         text.set("space units", " ".join([quote(unit)] * count))
 
 
-def update_times(
-    text: HeaderText, before: NrrdHeader | None, axes: Axes | None, times: TimeAxis | None, roles: list[str]
-) -> None:
+# ------------------------------------------------------------------------------------------------ time
+
+
+def update_times(text: HeaderText, before: NrrdHeader | None, times: TimeAxis | None, roles: list[str]) -> None:
     """Step, start and unit of the time axis; irregular times as a list, as 3D Slicer keeps them."""
+    axes = None if before is None else axes_of(before)
     was = None if axes is None else axes.at("t")
     if was is not None and (times is None or was != roles.index("t")):
         text.drop_key(f"axis {was} index type")
         text.drop_key(f"axis {was} index values")
     if times is None:
         return
-    old = None if before is None or axes is None else times_of(before, axes)
-    k, count = roles.index("t"), len(roles)
-    same_place = axes is not None and axes.at("t") == k
-    if old is not None and same_place and _same(old, times):
+    now = says(text, roles)
+    if now is not None and same_times(now[1], times):
         return
-    unit = "s"
-    if before is not None and axes is not None and axes.at("t") is not None:
-        unit = time_unit(before, axes.roles.index("t")) or "s"
+    k, count = roles.index("t"), len(roles)
+    unit = "s" if before is None or was is None else time_unit(before, was) or "s"
     seconds = times.units == "s"
     values = [from_seconds(v, unit) if seconds else v for v in times.values]
-    step = times.regular_step()
-    listed = f"axis {k} index values" in (before.keys if before is not None else {})
+    listed = f"axis {k} index values" in text.header().keys
     text.set_entry("units", k, count, quote(unit) if seconds else None)
     text.set_entry("axis maxs", k, count, None)
+    step = times.regular_step()
     if listed or (step is None and len(values) > 1):
         text.set_key(f"axis {k} index type", "numeric")
         text.set_key(f"axis {k} index values", " ".join(number(v) for v in values))
-        text.set_entry("labels", k, count, quote("time"))
         return
     if step is not None and seconds:
         step = from_seconds(step, unit)
@@ -154,6 +161,13 @@ def update_times(
     text.set_entry("centers", k, count, None if frames else "node")
 
 
-def _same(a: TimeAxis, b: TimeAxis) -> bool:
-    """Whether times are those of the header, of which frames at the end may have been cut off."""
-    return a.units == b.units and a.step == b.step and a.values[: len(b.values)] == b.values
+def same_times(a: TimeAxis | None, b: TimeAxis | None) -> bool:
+    """Whether the times of a header are those of the image; frame numbers need not start with the same one."""
+    if a is None or b is None:
+        return a is b
+    if a.units != b.units or len(a.values) != len(b.values):
+        return False
+    if a.units == "unknown" and a.step is None and b.step is None and a.values[0] == 0:
+        return b.regular_step() == 1.0 or len(b.values) == 1
+    scale = max(abs(v) for v in b.values) * 4e-16
+    return all(math.isclose(x, y, rel_tol=1e-12, abs_tol=scale) for x, y in zip(a.values, b.values, strict=True))

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ChunkImgWarning
+from ..errors import ChunkImgWarning, FormatError
 from ..geometry.attrs import LABEL
 from ..metadata import reserved
 from .nrrd_edit import HeaderText, vector
@@ -53,11 +53,29 @@ def update_properties(text: HeaderText, before: NrrdHeader | None, properties: M
             _update(text, name, value, dest)
 
 
+def _update_frame(text: HeaderText, value: Any, dest: str) -> None:
+    """A measurement frame has a meaning in the space that it was given in, which only its own header says."""
+    count = len(text.vectors("space origin")[0].split(",")) if text.vectors("space origin") else 0
+    whole = isinstance(value, (list, tuple)) and len(value) == count
+    if "measurement frame" not in text.fields or not whole:
+        warnings.warn(
+            f"{dest}: the property {_FRAME} is {count} vectors in the space of the NRRD that the image came from; "
+            f"{value!r:.60} is not written",
+            ChunkImgWarning,
+            stacklevel=2,
+        )
+        return
+    try:
+        text.set("measurement frame", " ".join("none" if v is None else vector(v) for v in value))
+    except (TypeError, ValueError):
+        raise FormatError(f"{dest}: the property {_FRAME} is a list of vectors, found {value!r:.60}") from None
+
+
 def _update(text: HeaderText, name: str, value: Any, dest: str) -> None:
     if name in _TEXTS:
         text.set(_TEXTS[name], " ".join(str(value).split()))
     elif name == _FRAME:
-        text.set("measurement frame", " ".join("none" if v is None else vector(v) for v in value))
+        _update_frame(text, value, dest)
     elif not name.strip() or ":" in name or name.startswith("#"):
         warnings.warn(
             f"{dest}: NRRD cannot have a key named {name!r}; what it holds is not written (OME-Zarr keeps it)",

@@ -10,24 +10,28 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import chunkimg.io.nrrd_header as nh
 
-from ..errors import ChunkImgWarning, FormatError, GeometryError, UnsupportedError
+from ..errors import ChunkImgError, ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
 from ..geometry.attrs import NRRD_HEADER
 from ..lazy import ComplexParts, ViewArray
 from ..volume import DIMS, Volume
-from .commit import check_destination, partial_file
+from .commit import check_destination, partial_file, set_aside, write_at
 from .format import WriteOptions
 from .nrrd_axes import SINGLE, Axes, axes_of, grid_of
-from .nrrd_edit import HeaderText, quote
+from .nrrd_data import data_files, is_plain_name
+from .nrrd_edit import HeaderText
 from .nrrd_header import ENCODINGS
-from .nrrd_place import update_geometry, update_times
+from .nrrd_kinds import fits_kind, name_axes
+from .nrrd_place import same_times, says, update_geometry, update_times
 from .nrrd_props import update_properties
+from .source import FileSource
 from .stream_write import Stored, write_voxels
 
 __all__ = ["build_header", "write"]
@@ -46,19 +50,44 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     volume = storable(volume, dest)
     coding = _coding(volume, options.encoding)
     path = check_destination(dest, options.overwrite)
-    if dest.lower().endswith(".nrrd"):
+    if path.name.lower().endswith(".nrrd"):
         head, stored = build_header(volume, dest, coding, None, options.gzip_level)
         with partial_file(path, options.overwrite) as fd:
             write_voxels(volume.data, fd, stored, options, path.parent, head=head)
         return
-    beside = check_destination(dest[:-5] + _SUFFIXES[coding], options.overwrite)
+    beside = path.with_name(path.name[:-5] + _SUFFIXES[coding])
+    _check_beside(volume, path, beside, options)
     head, stored = build_header(volume, dest, coding, beside.name, options.gzip_level)
-    # the header is what makes the image open: it goes first and comes last
     with partial_file(path, options.overwrite) as header_fd:
-        with partial_file(beside, options.overwrite) as fd:
+        # the header is what makes the image open: it goes first and comes last
+        with set_aside(path) as take_away, partial_file(beside, options.overwrite) as fd:
             write_voxels(volume.data, fd, stored, options, path.parent)
-            path.unlink(missing_ok=True)
-        os.pwrite(header_fd, head, 0)
+            take_away()
+        write_at(header_fd, head, 0)
+
+
+def _check_beside(volume: Volume, path: Path, beside: Path, options: WriteOptions) -> None:
+    """Refuse to replace a file of voxels that nobody named: it may be another image's, or this one's source."""
+    if not is_plain_name(beside.name):
+        raise FormatError(f"{path}: a header cannot refer to a file called {beside.name!r}; choose another name")
+    for leaf in volume.data.leaves():
+        source = getattr(leaf, "source", None)
+        if isinstance(source, FileSource) and os.path.realpath(source.path) == str(beside):
+            raise FormatError(f"{path}: the image is read from {beside}, which would be replaced; choose another name")
+    if not os.path.lexists(beside):
+        return
+    own = False
+    if options.overwrite and path.is_file():
+        try:
+            names = data_files(nh.read(FileSource.open(path))).names
+            own = [os.path.normpath(path.parent / name) for name in names] == [str(beside)]
+        except ChunkImgError:
+            own = False
+    if not own or beside.is_dir():
+        raise FileExistsError(
+            f"{path}: the voxels would go to {beside}, which exists and is not what {path.name} refers to; "
+            "remove it or choose another name"
+        )
 
 
 def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
@@ -130,30 +159,37 @@ def build_header(
     axes = None if before is None else axes_of(before)
     text = HeaderText(before)
     roles = _roles(volume, before, axes)
-    sizes = [1 if r == SINGLE else volume.sizes[r] for r in roles]
     dtype = _update_type(text, volume, before, coding)
-    _update_axes(text, volume, roles, axes)
-    text.set("sizes", " ".join(map(str, sizes)))
-    update_geometry(text, before, axes, volume.grid, roles, dest)
-    update_times(text, before, axes, volume.times, roles)
+    if axes is None or list(axes.roles) != roles:
+        text.rearrange([None if axes is None else axes.at(r) for r in roles], 0 if axes is None else len(axes.roles))
+        text.set("dimension", str(len(roles)))
+        name_axes(text, volume, roles)
+    text.set("sizes", " ".join(str(1 if r == SINGLE else volume.sizes[r]) for r in roles))
+    update_geometry(text, before, volume.grid, volume.times, roles, dest)
+    if ("c" in roles and not fits_kind(text, roles.index("c"), volume.sizes["c"])) or says(text, roles) is None:
+        name_axes(text, volume, roles)
+    update_times(text, before, volume.times, roles)
     update_properties(text, before, volume.properties, dest)
     text.drop("line skip", "byte skip", "number")
     if data_file is None:
         text.drop("data file")
     else:
         text.set("data file", data_file)
-    head = text.encode(closed=data_file is None)
-    _check(head, volume, roles, dest)
+    _check(text, volume, roles, dest)
     order = tuple(volume.dims.index(r) for r in reversed(roles) if r != SINGLE)
     # dims that the file has no axis for have one voxel, and may stand anywhere
     order = (*(k for k in range(len(volume.dims)) if k not in order), *order)
     full_coding = f"text:{dtype.str}" if coding == "text" else coding
-    return head, Stored(dtype, order, full_coding, 2 if gzip_level is None else gzip_level)
+    stored = Stored(dtype, order, full_coding, 2 if gzip_level is None else gzip_level)
+    return text.encode(closed=data_file is None), stored
 
 
 def _roles(volume: Volume, before: nh.NrrdHeader | None, axes: Axes | None) -> list[str]:
     """Axes of the file, fastest first: as in the template, as far as the image still has them, and new ones."""
     roles = ["x", "y", "z"] if axes is None else [r for r in axes.roles if r == SINGLE or r in volume.dims]
+    if axes is not None and not {"t", "c"} & set(axes.roles) <= set(volume.dims):
+        # where an axis is gone, one of a single sample would be taken for it
+        roles = [r for r in roles if r != SINGLE]
     needed = max("xyz".index(r) for r in "xyz" if r in roles or _needed(volume, before, axes, r))
     for role in "xyz"[: needed + 1]:
         if role not in roles:
@@ -195,39 +231,13 @@ def _update_type(text: HeaderText, volume: Volume, before: nh.NrrdHeader | None,
     return wanted.newbyteorder(">" if text.fields["endian"].lower() == "big" else "<")
 
 
-def _update_axes(text: HeaderText, volume: Volume, roles: list[str], axes: Axes | None) -> None:
-    """Number of axes and what they are.
-
-    Time is a list labelled so, as in 3D Slicer's sequences: ITK refuses an axis of kind time beside three of space.
-    """
-    if axes is not None and list(axes.roles) == roles:
-        return
-    if axes is not None:
-        text.rearrange([axes.at(r) if r != SINGLE else axes.roles.index(SINGLE) for r in roles], len(axes.roles))
-    text.set("dimension", str(len(roles)))
-    kinds = text.entries("kinds", len(roles))
-    if "t" in roles and not text.fields.get("labels"):
-        text.set_entry("labels", roles.index("t"), len(roles), quote("time"))
-    for k, role in enumerate(roles):
-        if kinds[k] == "???":
-            kinds[k] = {"t": "list", "c": _channel_kind(volume), SINGLE: "list"}.get(role, "domain")
-    text.set_entries("kinds", kinds)
-
-
-def _channel_kind(volume: Volume) -> str:
-    kind, count = str(volume.channels.get("kind", "")), volume.sizes.get("c", 0)
-    named = {("RGB", 3): "RGB-color", ("RGBA", 4): "RGBA-color", ("complex", 2): "complex", ("vector", count): "vector"}
-    return named.get((kind, count), "list")
-
-
-def _check(head: bytes, volume: Volume, roles: list[str], dest: str) -> None:
+def _check(text: HeaderText, volume: Volume, roles: list[str], dest: str) -> None:
     """Read the header as it will be read, and compare."""
-    header = nh.parse(head, dest)
-    axes = axes_of(header)
-    if list(axes.roles) != roles:
-        raise FormatError(f"{dest}: axes {roles} cannot be told apart in an NRRD header (read back as {axes.roles})")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ChunkImgWarning)
-        grid = grid_of(header, axes)
+    read = says(text, roles)
+    if read is None:
+        raise FormatError(f"{dest}: axes {', '.join(roles)} cannot be told apart in an NRRD header; write OME-Zarr")
+    grid, times = read
     if volume.grid is not None and (grid is None or not volume.grid.same_as(grid, 1e-6)):
         raise GeometryError(f"{dest}: the header would place the image elsewhere; write OME-Zarr instead")
+    if not same_times(times, volume.times):
+        raise FormatError(f"{dest}: the header would give other times: {times} for {volume.times}; write OME-Zarr")

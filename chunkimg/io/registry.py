@@ -128,7 +128,9 @@ def _agree(source: FileSource, found: Format, suffix: str) -> None:
             "rename it if it is not compressed"
         )
     if suffix and not suffix.endswith(".gz") and source.coding == "gzip":
-        raise FormatError(f"{source.path}: named {suffix}, but its content is gzip; name it {suffix}.gz")
+        known = f"{suffix}.gz" in FORMATS[found.name][1]
+        hint = f"name it {suffix}.gz" if known else "decompress it with gunzip first"
+        raise FormatError(f"{source.path}: named {suffix}, but its content is gzip as a whole; {hint}")
     if not found.sniff(source):
         raise FormatError(
             f"{source.path}: expected {found.name}{f' by its name {suffix}' if suffix else ''}, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..chunks import block_shape, regions, slab_bytes
 from ..lazy import Block, LazyArray, Region
+from .commit import write_at
 from .copy import copy
 from .encoders import Sink, open_encoder
 from .format import WriteOptions
@@ -86,7 +86,7 @@ def write_voxels(
         writer = RunWriter(fd, len(head), stored.dtype, stored_shape(data.shape, stored.order), stored.order)
         writer.reserve()
         copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)
-    os.pwrite(fd, head, 0)
+    write_at(fd, head, 0)
 
 
 def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:

@@ -18,11 +18,11 @@ from ..geometry.attrs import NIFTI_HEADER
 from ..lazy import Scaling
 from ..volume import TimeAxis, Volume
 from . import nifti_zarr, zarr_layout, zarr_store
-from .format import Header, ReadOptions, WriteOptions
+from .format import MAX_AXIS, Header, ReadOptions, WriteOptions
 from .ome import IMAGE_LABEL
 from .ome_read import channels_of, dims_of, metadata_of
 from .zarr_array import ZarrArray, arranged, decoding
-from .zarr_grid import MAX_AXIS, ome_grid, own_grid, plain_grid, spatial_arrays
+from .zarr_grid import ome_grid, own_grid, plain_grid, spatial_arrays
 from .zarr_layout import Found
 from .zarr_names import is_node, split_zip
 from .zarr_write import ROOT_KEY, write

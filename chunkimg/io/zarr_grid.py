@@ -19,10 +19,7 @@ from ..geometry import attrs as keys
 from ..geometry.grid import AXES
 from .ome_read import Axis, Level, Multiscale
 
-__all__ = ["MAX_AXIS", "ome_grid", "own_grid", "plain_grid", "spatial_arrays", "sub_grid"]
-
-#: voxels along one axis: more are taken for damage, as coordinates are held in memory
-MAX_AXIS = 1 << 24
+__all__ = ["ome_grid", "own_grid", "plain_grid", "spatial_arrays", "sub_grid"]
 
 Dims = Sequence[str | None]
 
