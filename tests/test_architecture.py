@@ -45,6 +45,7 @@ LAYERS = [
         "io.encoders",
         "io.stack",
         "io.nrrd_header",
+        "io.nrrd_names",
     },
     {
         "io.nifti_update",

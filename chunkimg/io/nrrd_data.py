@@ -16,6 +16,7 @@ from ..volume import DIMS
 from .files import Layout, file_array
 from .format import ReadOptions
 from .nrrd_axes import SINGLE, Axes
+from .nrrd_names import ENCODINGS
 from .source import DecodedStream, FileSource
 from .stack import StackArray
 
@@ -195,10 +196,10 @@ def _file(header: nh.NrrdHeader, name: str, options: ReadOptions) -> FileSource:
 def _encoded(source: FileSource, header: nh.NrrdHeader, start: int) -> FileSource:
     """A file of voxels as the header says it is encoded, from the first byte after the lines to skip."""
     text = header.require("encoding").lower()
-    if text not in nh.ENCODINGS:
-        known = ", ".join(nh.ENCODINGS)
+    if text not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
         raise UnsupportedError(f"{header.path}: voxels are encoded as {text[:40]!r}; {known} are read")
-    coding = nh.ENCODINGS[text]
+    coding = ENCODINGS[text]
     if coding == "text":
         coding = f"text:{nh.dtype_of(header).newbyteorder('=').str}"
     lines = header.ints("line skip", 1)[0] if "line skip" in header.fields else 0

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import chunkimg.io.nrrd_header as nh
 
+from .nrrd_names import FIELDS
+
 __all__ = ["HeaderText", "number", "quote", "vector"]
 
 #: what says nothing of an axis, by field
@@ -59,9 +61,9 @@ class HeaderText:
                 if old.value != value:
                     self.lines[k] = line
                 return
-        rank = nh.FIELDS.index(name)
+        rank = FIELDS.index(name)
         places = {x.name: k for k, x in enumerate(self.lines) if x.kind == "field"}
-        later = [k for n, k in places.items() if n in nh.FIELDS[rank:]]
+        later = [k for n, k in places.items() if n in FIELDS[rank:]]
         end = max(places.values()) + 1 if places else len(self.lines)
         # teem needs these before the fields whose entries they count
         first = 1 + max((places.get(n, 0) for n in _COUNTS if n != name), default=0)

@@ -21,74 +21,16 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import ChunkImgWarning, FormatError, UnsupportedError
+from .nrrd_names import CANONICAL, DTYPES, SPACES, TYPES
 from .source import FileSource
 
-__all__ = [
-    "ENCODINGS",
-    "FIELDS",
-    "MAGIC",
-    "Line",
-    "NrrdHeader",
-    "dtype_of",
-    "escape",
-    "parse",
-    "read",
-    "real",
-    "type_name",
-    "whole",
-]
+__all__ = ["MAGIC", "Line", "NrrdHeader", "dtype_of", "escape", "parse", "read", "type_name", "whole"]
 
 MAGIC = b"NRRD"
 #: versions read: NRRD00.01 is the oldest, 6 adds the encoding ZRL and two planar spaces
 _VERSIONS = {"00.01": 1, "0001": 1, "0002": 2, "0003": 3, "0004": 4, "0005": 5, "0006": 6}
 _MAX_HEADER, _MAX_LINES = 16 << 20, 200_000
 _MAX_AXES = 16
-
-#: canonical field names in the order in which new headers have them
-FIELDS = (
-    "content", "number", "type", "block size", "dimension", "space", "space dimension", "sizes", "spacings",
-    "thicknesses", "axis mins", "axis maxs", "space directions", "centers", "kinds", "labels", "units", "min", "max",
-    "old min", "old max", "endian", "encoding", "line skip", "byte skip", "sample units", "space units",
-    "space origin", "measurement frame", "data file",
-)  # fmt: skip
-_CANONICAL = {name.replace(" ", ""): name for name in FIELDS} | {"centerings": "centers"}
-
-_TYPES = {
-    "i1": ("signed char", "int8", "int8_t"),
-    "u1": ("unsigned char", "uchar", "uint8", "uint8_t"),
-    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
-    "u2": ("unsigned short", "ushort", "unsigned short int", "uint16", "uint16_t"),
-    "i4": ("int", "signed int", "int32", "int32_t"),
-    "u4": ("unsigned int", "uint", "uint32", "uint32_t"),
-    "i8": (
-        "long long", "longlong", "long long int", "signed long long", "signed long long int", "int64", "int64_t",
-    ),
-    "u8": ("unsigned long long", "ulonglong", "unsigned long long int", "uint64", "uint64_t"),
-    "f4": ("float",),
-    "f8": ("double",),
-}  # fmt: skip
-_DTYPES = {name: code for code, names in _TYPES.items() for name in names}
-
-_PATIENT = {"right-anterior-superior": "RAS", "left-anterior-superior": "LAS", "left-posterior-superior": "LPS"}
-#: space by its name without hyphens -> (space of the patient, number of world axes)
-_SPACES = {
-    **{name.replace("-", ""): (space, 3) for name, space in _PATIENT.items()},
-    **{space.lower(): (space, 3) for space in _PATIENT.values()},
-    **{name.replace("-", "") + "time": (space, 4) for name, space in _PATIENT.items()},
-    **{space.lower() + "t": (space, 4) for space in _PATIENT.values()},
-    **dict.fromkeys(("scannerxyz", "3drighthanded", "3dlefthanded"), ("unknown", 3)),
-    **dict.fromkeys(("scannerxyztime", "3drighthandedtime", "3dlefthandedtime"), ("unknown", 4)),
-    **dict.fromkeys(("rightup", "rightdown"), ("unknown", 2)),
-}
-
-#: encoding by its names in headers
-ENCODINGS = {
-    "raw": "",
-    **dict.fromkeys(("gzip", "gz"), "gzip"),
-    **dict.fromkeys(("bzip2", "bz2"), "bzip2"),
-    **dict.fromkeys(("ascii", "text", "txt"), "text"),
-    "hex": "hex",
-}
 #: the empty line that ends a header
 _END = re.compile(rb"\n\r?\n")
 _VECTOR = re.compile(r"\s*(none|\([^()]*\))\s*", re.IGNORECASE)
@@ -182,9 +124,9 @@ class NrrdHeader:
 
     def _space(self) -> tuple[str, int]:
         name = re.sub("[- ]", "", self.fields["space"].lower())
-        if name not in _SPACES:
+        if name not in SPACES:
             raise FormatError(f"{self.path}: space {self.fields['space'][:60]!r} is not one of the format")
-        return _SPACES[name]
+        return SPACES[name]
 
     def ints(self, name: str, count: int) -> tuple[int, ...]:
         """Whole numbers of a field."""
@@ -305,7 +247,7 @@ def read(source: FileSource) -> NrrdHeader:
 
 def _warn_of_misspelt(header: NrrdHeader) -> None:
     for line in header.lines:
-        meant = _CANONICAL.get(re.sub("[-_ ]", "", line.name.lower())) if line.kind == "field" else None
+        meant = CANONICAL.get(re.sub("[-_ ]", "", line.name.lower())) if line.kind == "field" else None
         if meant is not None and line.name != meant:
             warnings.warn(
                 f"{header.path}: {line.name[:40]!r} is not a field of the format and is not used; is {meant!r} meant?",
@@ -370,7 +312,7 @@ def _line(text: str, path: str) -> Line:
     if text.startswith("#"):
         return Line(text, "comment")
     before, colon, after = text.partition(":")
-    name = _CANONICAL.get(before.lower().replace(" ", ""))
+    name = CANONICAL.get(before.lower().replace(" ", ""))
     if colon and name and not after.startswith("="):
         return Line(text, "field", name, after.strip())
     if ":=" in text:
@@ -411,7 +353,7 @@ def dtype_of(header: NrrdHeader) -> np.dtype[np.generic]:
     text = header.require("type")
     if text.lower() == "block":
         raise UnsupportedError(f"{header.path}: voxels of type block are opaque bytes, which are not read")
-    code = _DTYPES.get(" ".join(text.lower().split()))
+    code = DTYPES.get(" ".join(text.lower().split()))
     if code is None:
         raise FormatError(f"{header.path}: type {text[:40]!r} is not one of the format")
     dtype: np.dtype[np.generic] = np.dtype(code)
@@ -434,6 +376,6 @@ def type_name(dtype: np.dtype[np.generic]) -> str:
         If NRRD has none.
     """
     code = f"{dtype.kind}{dtype.itemsize}"
-    if code not in _TYPES:
+    if code not in TYPES:
         raise UnsupportedError(f"NRRD has no type for {dtype} voxels; give dtype= to store them in another one")
-    return _TYPES[code][0]
+    return TYPES[code][0]

@@ -27,8 +27,8 @@ from .format import WriteOptions
 from .nrrd_axes import SINGLE, Axes, axes_of, grid_of
 from .nrrd_data import data_files, is_plain_name
 from .nrrd_edit import HeaderText
-from .nrrd_header import ENCODINGS
 from .nrrd_kinds import fits_kind, name_axes
+from .nrrd_names import ENCODINGS
 from .nrrd_place import same_times, says, update_geometry, update_times
 from .nrrd_props import update_properties
 from .source import FileSource
