@@ -16,7 +16,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import gather
+import chunkimg.gather as gather
+
 from .access import Access
 from .indexing import (
     Block,
