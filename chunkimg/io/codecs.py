@@ -55,14 +55,11 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False, zar
 def _v3(kind: str, level: int, shuffle: Any) -> Any:
     from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-    if kind == "gzip":
-        # has a checksum of its own
-        return GzipCodec(level=level)
-    packed = (
-        ZstdCodec(level=level)
-        if kind == "zstd"
-        else BloscCodec(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=shuffle)
-    )
+    packed: Any = BloscCodec(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=shuffle)
+    if kind == "zstd":
+        packed = ZstdCodec(level=level)
+    elif kind == "gzip":
+        packed = GzipCodec(level=level)
     # of 300 single flipped bits in a chunk blosc and zstd noticed 10 to 60, with a checksum all
     return packed, Crc32cCodec()
 
