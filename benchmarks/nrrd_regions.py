@@ -16,6 +16,8 @@ import numpy as np
 
 import chunkimg as ci
 from benchmarks.data import write_nifti
+from chunkimg.io.format import ReadOptions
+from chunkimg.io.registry import format_of
 
 REGIONS = {
     "64³": (slice(300, 364), slice(200, 264), slice(100, 164)),
@@ -32,11 +34,13 @@ def _timed(read: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
 
 
 def _readers(path: Path, shape: tuple[int, ...], offset: int) -> dict[str, Callable[..., np.ndarray]]:
-    image = ci.open_image(path)
+    image, direct = ci.open_image(path), ci.open_image(path, chunks=None)
+    array = format_of(path).open(path, ReadOptions()).data
     readers: dict[str, Callable[..., np.ndarray]] = {
         "memmap": lambda region: np.array(np.memmap(path, "<i2", "r", offset, shape)[region]),
         "chunkimg": lambda region: image[region].values,
-        "chunkimg, open too": lambda region: ci.open_image(path)[region].values,
+        "chunkimg without Dask": lambda region: direct[region].values,
+        "chunkimg, lazy array": lambda region: array[region],
     }
     try:
         import SimpleITK as sitk

@@ -23,7 +23,13 @@ def test_readme_python(tmp_path, monkeypatch, capsys):
     assert scope["fmri"].img.orientation == "LAS"
     printed = capsys.readouterr().out
     assert "size 128 against 21" in printed
-    assert {p.name for p in tmp_path.iterdir()} == {"change.nii.gz", "fmri.ome.zarr", "plain.ome.zarr", "again.nii"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "change.nii.gz",
+        "fmri.ome.zarr",
+        "plain.ome.zarr",
+        "again.nii",
+        "fmri.nrrd",
+    }
 
 
 def test_readme_commands(tmp_path, monkeypatch, capsys):
@@ -31,12 +37,16 @@ def test_readme_commands(tmp_path, monkeypatch, capsys):
     from chunkimg.cli import cli
 
     monkeypatch.chdir(tmp_path)
-    scan = ci.from_array(np.zeros((130, 70, 90), "i2"), spacing=(1, 1, 1), origin=(-45, -35, -10))
+    scan = ci.from_array(np.arange(130 * 70 * 90, dtype="i4").reshape(130, 70, 90) % 1000, spacing=(1, 1, 1), origin=(-45, -35, -10))
     scan.img.save("ct.nii.gz")
     commands = re.findall(r"^\$ chunkimg (.*)$", (ROOT / "README.md").read_text(), re.M)
-    assert len(commands) == 4
+    assert len(commands) == 8
     for command in commands:
-        cli.main(shlex.split(command), standalone_mode=False)
+        try:
+            cli.main(shlex.split(command), standalone_mode=False)
+        except SystemExit as ended:
+            # commands that tell by their exit code: nothing differs, nothing is wrong
+            assert not ended.code, command
     assert ci.open_image("slab.nii.gz").sizes["z"] == 20
     assert ci.open_image("heart.nii.gz").img.bounds[0] == (-40.5, -30.5, -0.5)
 
