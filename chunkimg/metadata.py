@@ -32,6 +32,8 @@ __all__ = [
 
 #: NIFTI_INTENT_LABEL (nifti1.h)
 LABEL_INTENT = 1002
+#: key that every segmentation of 3D Slicer (``.seg.nrrd``) has
+_SEGMENT = "Segment0_ID"
 
 
 def join(volume: Volume) -> dict[str, Any]:
@@ -118,10 +120,10 @@ def posed(grid: Grid, attrs: Mapping[Any, Any], times: Any) -> tuple[Grid, Poses
 
 
 def is_label(properties: Mapping[str, Any]) -> bool:
-    """Whether voxels are labels: declared so, or by NIfTI's intent code."""
+    """Whether voxels are labels: declared so, by NIfTI's intent code, or by the keys of a segmentation of 3D Slicer."""
     if keys.LABEL in properties:
         return bool(properties[keys.LABEL])
-    return properties.get("intent_code") == LABEL_INTENT
+    return properties.get("intent_code") == LABEL_INTENT or _SEGMENT in properties
 
 
 def time_attrs(times: TimeAxis) -> dict[str, Any]:

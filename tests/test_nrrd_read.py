@@ -430,6 +430,13 @@ def test_keys_comments_and_text(tmp_path):
     assert fields["invented"] == "7"
 
 
+def test_a_segmentation_of_slicer_is_one_of_labels(tmp_path):
+    extra = CUBE + SPACED + "\nSegment0_ID:=Segment_1\nSegment0_LabelValue:=1\nSegment0_Name:=liver"
+    image = ci.open_image(write(tmp_path / "a.seg.nrrd", values((3, 4, 5), "u1"), extra=extra))
+    assert image.img.is_label
+    assert not opened(tmp_path, (5, 4, 3), CUBE + SPACED).img.is_label
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
