@@ -37,9 +37,8 @@ def test_readme_commands(tmp_path, monkeypatch, capsys):
     from chunkimg.cli import cli
 
     monkeypatch.chdir(tmp_path)
-    scan = ci.from_array(
-        np.arange(130 * 70 * 90, dtype="i4").reshape(130, 70, 90) % 1000, spacing=(1, 1, 1), origin=(-45, -35, -10)
-    )
+    numbers = np.arange(130 * 70 * 90, dtype="i4").reshape(130, 70, 90) % 1000
+    scan = ci.from_array(numbers, spacing=(1, 1, 1), origin=(-45, -35, -10))
     scan.img.save("ct.nii.gz")
     commands = re.findall(r"^\$ chunkimg (.*)$", (ROOT / "README.md").read_text(), re.M)
     assert len(commands) == 8
