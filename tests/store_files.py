@@ -10,7 +10,9 @@ def store(path, data, axes, *, scale=None, start=None, version="0.4", array=None
     """An OME-Zarr with one level, written by zarr-python and by hand."""
     fmt = 3 if version >= "0.5" else 2
     root = zarr.open_group(path, mode="w", zarr_format=fmt)
-    node = root.create_array("0", data=data, **(array or {}))
+    # data= of create_array writes shards wrongly before zarr 3.1.3
+    node = root.create_array("0", shape=data.shape, dtype=data.dtype, **(array or {}))
+    node[...] = data
     steps = [{"type": "scale", "scale": scale or [1.0] * data.ndim}]
     if start is not None:
         steps.append({"type": "translation", "translation": start})

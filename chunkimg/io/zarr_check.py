@@ -102,16 +102,30 @@ def _consolidated(node: Node, nodes: Mapping[str, Node]) -> Iterator[Finding]:
 def _contradictions(document: Any, node: Node) -> list[str]:
     if not isinstance(document, dict):
         return ["metadata"]
+    a, b = _spelt_out(document), _spelt_out(node.document)
     out = [
         key
-        for key, value in document.items()
-        if key not in ("attributes", "consolidated_metadata") and key in node.document and node.document[key] != value
+        for key, value in a.items()
+        if key not in ("attributes", "consolidated_metadata") and key in b and b[key] != value
     ]
     attributes = document.get("attributes")
     if isinstance(attributes, dict):
         keys = sorted({*attributes, *node.attrs})
         out += [f"attributes/{k}" for k in keys if attributes.get(k, ...) != node.attrs.get(k, ...)]
     return out
+
+
+def _spelt_out(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Metadata of a v3 array with its defaults, which a writer may leave out in one place and not in another."""
+    from zarr.core.metadata.v3 import ArrayV3Metadata
+
+    if document.get("node_type") != "array":
+        return document
+    try:
+        return {**document, **ArrayV3Metadata.from_dict(dict(document)).to_dict()}
+    except Exception:
+        # what zarr does not understand is compared as it stands
+        return document
 
 
 def _array_opens(path: str, documents: Documents) -> Iterator[Finding]:

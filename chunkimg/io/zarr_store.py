@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ChunkImgError, FormatError, UnsupportedError
 from .zarr_names import METADATA, is_node, split_zip
 
-__all__ = ["above", "child", "names", "open_node"]
+__all__ = ["above", "child", "names", "open_node", "opened"]
 
 #: how far above an array the group that declares its image may be (labels/nuclei/scale0/image)
 _ABOVE = 3
@@ -26,19 +26,10 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None) -> 
     FormatError
         If there is none, or its metadata is damaged.
     """
-    import zarr
-
     where, path = _place(source)
     options = dict(storage_options) if storage_options else None
     try:
-        with _lenient():
-            try:
-                return zarr.open(where, mode="r", path=path, storage_options=options)
-            except TypeError:
-                array = _draft_array(where, path or "")
-                if array is None:
-                    raise
-                return array
+        return opened(where, path, options)
     except FileNotFoundError as error:
         raise FormatError(
             f"{source}: no Zarr group or array is here: there is no zarr.json (v3), .zgroup or .zarray (v2); was its "
@@ -48,6 +39,20 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None) -> 
         raise
     except Exception as error:
         raise FormatError(f"{source}: no Zarr group or array can be opened here: {error}") from error
+
+
+def opened(where: Any, path: str | None, storage_options: dict[str, Any] | None = None) -> Any:
+    """The node at a path of a store, also an array as a draft of Zarr v3 had it."""
+    import zarr
+
+    with _lenient():
+        try:
+            return zarr.open(where, mode="r", path=path, storage_options=storage_options)
+        except TypeError:
+            array = _draft_array(where, path or "")
+            if array is None:
+                raise
+            return array
 
 
 def _place(source: Any) -> tuple[Any, str | None]:

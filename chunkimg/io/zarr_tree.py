@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import FormatError
 from .zarr_array import decoding
+from .zarr_store import opened
 
 __all__ = ["Documents", "Node", "Tree"]
 
@@ -127,10 +128,11 @@ class Documents:
         FormatError
             If zarr cannot.
         """
-        import zarr
-
         with decoding(path):
-            return zarr.open_array(self.store, path=self.full(path), mode="r")
+            array = opened(self.store, self.full(path))
+        if not hasattr(array, "shape"):
+            raise FormatError(f"{path}: is no array")
+        return array
 
     @property
     def lists(self) -> bool:

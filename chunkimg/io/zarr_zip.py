@@ -175,6 +175,10 @@ class ZipFolder(Store):
         """Refuse."""
         self._check_writable()
 
+    async def set_partial_values(self, key_start_values: Any) -> None:
+        """Refuse; asked of stores by zarr before 3.1.3."""
+        self._check_writable()
+
     async def list(self) -> AsyncIterator[str]:
         """All keys."""
         async for key in self.list_prefix(""):
