@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from conftest import item_path, items
 
@@ -123,3 +124,15 @@ def test_the_header_of_nifti_zarr_is_the_one_that_counts():
         for key in header:
             if key not in ("vox_offset", "magic", "scl_slope", "scl_inter"):
                 np.testing.assert_array_equal(again.header[key], header[key], key)
+
+
+@pytest.mark.parametrize("names", [("z", "y", "x"), ("Z", "Y", "X")])
+@pytest.mark.parametrize("packed", [False, True])
+def test_coordinates_of_plain_xarray_as_they_are_meant(tmp_path, names, packed):
+    z, y, x = names
+    coords = {z: 5.0 + 2 * np.arange(4), y: -3 + 1.5 * np.arange(5), x: 100 + 0.5 * np.arange(6)}
+    ds = xr.Dataset({"im": (names, np.arange(120, dtype="i2").reshape(4, 5, 6))}, coords=coords)
+    packing = {"dtype": "i4", "scale_factor": 0.25, "add_offset": 1.0, "_FillValue": -9999}
+    ds.to_zarr(tmp_path / "a.zarr", encoding=dict.fromkeys(coords, packing) if packed else {}, consolidated=False)
+    image = ci.open_image(tmp_path / "a.zarr")
+    np.testing.assert_allclose(image.img.affine, [[0.5, 0, 0, 100], [0, 1.5, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1]])

@@ -475,3 +475,17 @@ def test_command(store, tmp_path, command):
     assert {f["severity"] for f in second["findings"]} == {"warning", "note"}
     command("validate", "--quick", store)
     command("validate", code=2)
+
+
+def test_consolidated_attributes_and_gaps_of_v2(tmp_path):
+    image = ci.from_array(values((4, 20, 20), "i2"), spacing=(1, 2, 3), origin=(5, 6, 7))
+    image.img.save(tmp_path / "a.zarr", ome_version="0.4", chunks=8)
+    assert found(tmp_path / "a.zarr", "error") == []
+    document = tmp_path / "a.zarr" / ".zmetadata"
+    held = json.loads(document.read_text())
+    held["metadata"]["x/.zattrs"]["direction"] = [-1.0, 0.0, 0.0]
+    document.write_text(json.dumps(held))
+    assert has(found(tmp_path / "a.zarr", "error", quick=True), "attributes/direction")
+    image.img.save(tmp_path / "b.zarr", ome_version="0.4", chunks=8)
+    (tmp_path / "b.zarr" / "image" / "0" / "1" / "1").unlink()
+    assert has(found(tmp_path / "b.zarr", "error"), "1 of 9 chunks are missing")

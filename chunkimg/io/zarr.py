@@ -22,7 +22,7 @@ from .format import MAX_AXIS, Header, ReadOptions, WriteOptions
 from .ome import IMAGE_LABEL
 from .ome_read import channels_of, dims_of, metadata_of
 from .zarr_array import ZarrArray, arranged, decoding
-from .zarr_grid import ome_grid, own_grid, plain_grid, spatial_arrays
+from .zarr_grid import ome_grid, own_grid, plain_grid, spatial_arrays, unpacked
 from .zarr_layout import Found
 from .zarr_names import is_node, split_zip
 from .zarr_write import ROOT_KEY, write
@@ -175,7 +175,11 @@ def _numbers(parent: Any, name: str, shape: tuple[int, ...]) -> tuple[Any, dict[
     array = None if parent is None else zarr_store.child(parent, name)
     if array is None or getattr(array, "shape", None) != shape or array.dtype.kind not in "iuf":
         return None
-    return array[...], dict(array.attrs)
+    values, attributes = unpacked(array)
+    if isinstance(attributes.get(keys.UNITS), str):
+        # of a date, as CF has it, what has passed since
+        attributes[keys.UNITS] = attributes[keys.UNITS].partition(" since ")[0]
+    return values, attributes
 
 
 # ---------------------------------------------------------------------------------------------- values, metadata

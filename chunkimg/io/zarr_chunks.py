@@ -103,6 +103,11 @@ class _Survey:
         total = math.prod(self.counts)
         if not lists or self.found == total:
             return
+        if self.array.fill_value is None:
+            # Zarr v2 without a fill value: every chunk holds something
+            text = f"{total - self.found} of {total} chunks are missing, and nothing says what they held"
+            yield Finding("error", path, text)
+            return
         # writers, zarr-python among them, do not store chunks that hold nothing else
         fill = f"what is not stored is read as the fill value {self.array.fill_value}"
         if self.found == 0 and self.array.ndim > 1:

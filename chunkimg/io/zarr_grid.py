@@ -19,20 +19,30 @@ from ..geometry import attrs as keys
 from ..geometry.grid import AXES
 from .ome_read import Axis, Level, Multiscale
 
-__all__ = ["ome_grid", "own_grid", "plain_grid", "spatial_arrays", "sub_grid"]
+__all__ = ["ome_grid", "own_grid", "plain_grid", "spatial_arrays", "sub_grid", "unpacked"]
 
 Dims = Sequence[str | None]
 
 
 def spatial_arrays(parent: Any, sizes: Mapping[str, int], child: Any) -> dict[str, keys.Coordinate]:
-    """The coordinates x, y, z beside an image: arrays of one value per voxel, or one value."""
+    """The coordinates x, y, z beside an image (or X, Y, Z): arrays of one value per voxel, or one value."""
     out: dict[str, keys.Coordinate] = {}
-    for axis in AXES:
-        array = None if parent is None else child(parent, axis)
+    for axis in AXES if parent is not None else ():
+        array = child(parent, axis)
+        array = child(parent, axis.upper()) if array is None else array
         if array is None or getattr(array, "shape", None) not in ((), (sizes[axis],)) or array.dtype.kind not in "iuf":
             continue
-        out[axis] = np.atleast_1d(np.asarray(array[...], np.float64)), dict(array.attrs)
+        values, attributes = unpacked(array)
+        out[axis] = np.atleast_1d(np.asarray(values, np.float64)), attributes
     return out
+
+
+def unpacked(array: Any) -> tuple[Any, dict[str, Any]]:
+    """Values and attributes of a coordinate; packed ones (CF) are scaled."""
+    attributes = dict(array.attrs)
+    slope, inter = attributes.pop("scale_factor", 1.0), attributes.pop("add_offset", 0.0)
+    values = array[...]
+    return (values, attributes) if (slope, inter) == (1.0, 0.0) else (values * float(slope) + float(inter), attributes)
 
 
 def own_grid(

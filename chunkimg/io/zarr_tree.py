@@ -48,7 +48,8 @@ class Node:
         for key, document in self.consolidated.items():
             path, _, name = key.rpartition("/")
             if name in _V2:
-                out[self.key(path)] = document
+                attributes = self.consolidated.get(f"{path}/.zattrs".lstrip("/"), {})
+                out[self.key(path)] = {**document, "attributes": attributes} if isinstance(document, dict) else document
             elif name != ".zattrs":
                 out[self.key(key)] = document
         return out
