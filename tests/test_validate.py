@@ -489,3 +489,21 @@ def test_consolidated_attributes_and_gaps_of_v2(tmp_path):
     image.img.save(tmp_path / "b.zarr", ome_version="0.4", chunks=8)
     (tmp_path / "b.zarr" / "image" / "0" / "1" / "1").unlink()
     assert has(found(tmp_path / "b.zarr", "error"), "1 of 9 chunks are missing")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["axes"][-1].update(unit="micrometer"), "unit of x"),
+        (lambda m: m["axes"][-1]["orientation"].update(value="right-to-left"), "orientation of x"),
+        (lambda m: m.update(coordinateTransformations=[{"type": "scale", "scale": [1, 1, 5]}]), "all levels"),
+    ],
+)
+def test_what_ome_says_of_our_stores(tmp_path, change, said):
+    image = ci.from_array(values((4, 20, 20), "i2"), spacing=(1, 2, 3), origin=(5, 6, 7))
+    image.img.save(tmp_path / "a.zarr")
+    document = tmp_path / "a.zarr" / "zarr.json"
+    held = json.loads(document.read_text())
+    change(held["attributes"]["ome"]["multiscales"][0])
+    document.write_text(json.dumps(held))
+    assert has(found(tmp_path / "a.zarr", "error", quick=True), said)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import ChunkImgError, FormatError, GeometryError
-from ..geometry import AXES, Grid
+from ..geometry import AXES, Grid, frames
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER
 from . import nifti_header as nh
 from .format import Finding
+from .ome_read import read_multiscale
 from .zarr_array import decoding
 from .zarr_levels import Level
 from .zarr_tree import Documents, Node
@@ -159,6 +160,7 @@ def _ours(group: Node, grids: Sequence[_Read]) -> Iterator[Finding]:
     if root.get("units") != finest.units:
         text = f"the unit is {root.get('units')!r} in the attribute {ROOT_KEY!r}, {finest.units!r} in the coordinates"
         yield Finding("error", group.path or "zarr.json", text)
+    yield from _ome_says_so(group, finest, [level for level, _, _ in grids])
     yield from _reference_fits(first.path, first.node.attrs, finest)
     yield from _reference_fits(group.path or "zarr.json", copy, finest)
     for level, grid, _ in grids:
@@ -166,6 +168,34 @@ def _ours(group: Node, grids: Sequence[_Read]) -> Iterator[Finding]:
             yield Finding("error", level.path, "OME-Zarr metadata states no scale, or no translation, of this level")
     for level, grid, _ in grids[1:]:
         yield from _level_fits(level, grid, first, finest)
+
+
+def _ome_says_so(group: Node, finest: Grid, levels: Sequence[Level]) -> Iterator[Finding]:
+    """Unit, orientation and the transformations of all levels, by which other readers place the image."""
+    where = group.path or "zarr.json"
+    try:
+        image = read_multiscale(group.attrs, where)
+    except ChunkImgError as error:
+        yield Finding("error", where, str(error))
+        return
+    for axis in image.axes if image is not None else ():
+        if axis.kind != "space" or axis.name not in AXES:
+            continue
+        if axis.unit is not None and frames.canonical_unit(axis.unit) != finest.units:
+            text = f"OME's unit of {axis.name} is {axis.unit!r}, that of the coordinates {finest.units!r}"
+            yield Finding("error", where, text)
+        letters = finest.orientation
+        runs = None if letters is None else frames.body_direction(letters[AXES.index(axis.name)]).replace(" ", "-")
+        if axis.orientation is not None and axis.orientation != runs:
+            text = f"OME's orientation of {axis.name} is {axis.orientation!r}, by the coordinates {runs!r}"
+            yield Finding("error", where, text)
+    stated = {} if image is None else {group.key(each.path.strip("/")): each for each in image.levels}
+    for level in levels:
+        each = stated.get(level.path)
+        if each is not None and (each.scale, each.start) != (level.scale, level.start):
+            yield Finding(
+                "error", level.path, "OME-Zarr has transformations of all levels that move this one elsewhere"
+            )
 
 
 def _copied(level: Level, copy: Mapping[str, Any]) -> Iterator[Finding]:
