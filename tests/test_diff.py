@@ -434,3 +434,19 @@ def test_parts_of_the_command_are_those_of_the_library():
     from chunkimg.cli_check import _IGNORABLE
 
     assert _IGNORABLE == PARTS
+
+
+def test_an_indexed_gzip_is_still_decoded_front_to_back(tmp_path, monkeypatch):
+    image = ci.from_array(np.random.default_rng(0).integers(0, 999, (60, 300, 300)).astype("i2"), spacing=(1, 2, 3))
+    image.img.save(tmp_path / "a.nii.gz")
+    image.img.save(tmp_path / "b.zarr", chunks=64)
+    ci.build_index(tmp_path / "a.nii.gz")
+    opened = []
+    real = DecodedStream._open
+    monkeypatch.setattr(DecodedStream, "_open", lambda self: (opened.append(1), real(self))[1])
+    for pair in (("a.nii.gz", "b.zarr"), ("b.zarr", "a.nii.gz"), ("a.nii.gz", "a.nii.gz")):
+        opened.clear()
+        result = ci.diff(tmp_path / pair[0], tmp_path / pair[1], budget=1 << 20)
+        assert result.voxels.differing == 0
+        # headers, and one pass over the voxels (two, where they are put in order first)
+        assert len(opened) <= 10

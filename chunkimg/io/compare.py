@@ -152,14 +152,14 @@ def _in_step(
 
 def _to_spool(a: LazyArray, b: LazyArray, budget: int) -> list[int]:
     """Which of the two cannot be read in step with the other."""
-    sequential = [k for k, s in enumerate((a, b)) if s.access == "sequential"]
+    sequential = [k for k, s in enumerate((a, b)) if s.front_to_back]
     against = [k for k in sequential if (a, b)[k].file_order is None]
     if against or not sequential:
         # the other one, read alone, has its own order
         return against
     if len(sequential) == 2:
         return [] if _thick_order(a) == _thick_order(b) else [1]
-    unit = _unit(a, b)
+    unit = _unit(a, b, budget)
     _, block = _slabs(a, b, budget)
     cuts = unit is not None and any(s < min(u, n) for s, u, n in zip(block, unit, a.shape, strict=True))
     return sequential if cuts else []
@@ -171,25 +171,28 @@ def _thick_order(array: LazyArray) -> list[int]:
 
 def _slabs(a: LazyArray, b: LazyArray, budget: int) -> tuple[Sequence[int] | None, tuple[int, ...]]:
     """Order of the axes, slowest first, and the shape of slabs."""
-    first = a if a.access == "sequential" or b.access != "sequential" else b
+    first = a if a.front_to_back or not b.front_to_back else b
     order = first.file_order
     block = block_shape(
         a.shape,
         a.dtype.itemsize + b.dtype.itemsize,
-        unit=_unit(a, b),
+        unit=_unit(a, b, budget),
         order=order,
-        front_to_back=first.access == "sequential",
+        front_to_back=first.front_to_back,
         target=slab_bytes(budget),
     )
     return order, block
 
 
-def _unit(a: LazyArray, b: LazyArray) -> tuple[int, ...] | None:
-    """What slabs should not cut: the chunks of one, or whole chunks of both where these are not many."""
+def _unit(a: LazyArray, b: LazyArray, budget: int) -> tuple[int, ...] | None:
+    """What slabs should not cut: whole chunks of both where these are few, or of one; nothing where they are large."""
     if a.chunks is None or b.chunks is None:
         return a.chunks or b.chunks
     both = tuple(min(math.lcm(p, q), n) for p, q, n in zip(a.chunks, b.chunks, a.shape, strict=True))
-    return both if math.prod(both) <= 8 * max(math.prod(a.chunks), math.prod(b.chunks)) else a.chunks
+    few = math.prod(both) <= 8 * max(math.prod(a.chunks), math.prod(b.chunks))
+    most = 2 * slab_bytes(budget) // (a.dtype.itemsize + b.dtype.itemsize)
+    fitting = [unit for unit in ([both] if few else []) + [a.chunks, b.chunks] if math.prod(unit) <= most]
+    return fitting[0] if fitting else None
 
 
 def _spooled(array: LazyArray, folder: str, budget: int, progress: Progress | None) -> LazyArray:
