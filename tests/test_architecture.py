@@ -13,7 +13,7 @@ PACKAGE = Path(ci.__file__).parent
 
 #: lower layers never import higher ones
 LAYERS = [
-    {"errors", "_when_imported"},
+    {"errors", "_when_imported", "workers"},
     {"geometry"},
     {"access", "indexing"},
     {"gather"},
@@ -33,6 +33,10 @@ LAYERS = [
         "io.ome",
         "io.ome_read",
         "io.zarr_names",
+        "io.zarr_spec",
+        "io.zarr_chunk",
+        "io.zarr_read",
+        "io.zarr_folder",
         "io.json_report",
         "io.ome_schema",
         "io.files",

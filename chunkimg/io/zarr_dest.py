@@ -77,6 +77,8 @@ def _refuse_source(volume: Volume, dest: Any) -> None:
 
 def _holds(dest: Any, source: Any) -> bool:
     """Whether an array lies at or below a destination."""
+    if isinstance(source, str):
+        return isinstance(dest, str) and Path(os.path.realpath(source)).is_relative_to(os.path.realpath(dest))
     from zarr.storage import LocalStore, MemoryStore
 
     store = source.store
