@@ -87,8 +87,7 @@ class ZarrArray(LazyArray):
     def __dask_tokenize__(self) -> Any:
         if isinstance(self.array, FolderArray):
             stored = json.dumps(self.array.document, sort_keys=True)
-            changed = os.stat(self.array.document_name).st_mtime_ns
-            return ("chunkimg-zarr", self.array.store_path, stored, changed)
+            return ("chunkimg-zarr", self.array.store_path, stored, os.stat(self.array.document_name).st_mtime_ns)
         store = self.array.store_path.store
         stored = json.dumps(self.array.metadata.to_dict(), sort_keys=True, default=str)
         root = getattr(store, "root", None)

@@ -107,7 +107,7 @@ def _index(spec: ArraySpec, file: str) -> NDArray[np.uint64] | None:
         size = os.fstat(fd).st_size
         count = spec.index_bytes
         data = _pread(fd, min(count, size), 0 if spec.index_first else max(0, size - count))
-        with _named(file):
+        with _Named(file):
             return decode_index(spec, data, size)
     finally:
         os.close(fd)
@@ -118,7 +118,7 @@ def _block(spec: ArraySpec, piece: _Piece) -> Block | None:
     data = _bytes(spec, piece) if piece.file else None
     if data is None:
         return None
-    with _named(piece.file):
+    with _Named(piece.file):
         return decode(spec, data)
 
 
@@ -147,7 +147,7 @@ def _pread(fd: int, size: int, start: int) -> bytes:
     return data
 
 
-class _named:  # noqa: N801 - a context, called like a function
+class _Named:
     """Says which file a bad chunk is in."""
 
     def __init__(self, file: str) -> None:
