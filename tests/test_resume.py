@@ -52,7 +52,7 @@ def written(monkeypatch):
 def test_only_what_is_missing_is_done(tmp_path, monkeypatch, pyramid):
     image().img.save(tmp_path / "a.nii")
     dest = tmp_path / "a.ome.zarr"
-    cut_off(monkeypatch, tmp_path / "a.nii", dest, 7, pyramid=pyramid)
+    cut_off(monkeypatch, tmp_path / "a.nii", dest, 12, pyramid=pyramid)
     assert not dest.exists() and (partial_name(dest) / PLAN).exists()
     done = written(monkeypatch)
     ci.convert(tmp_path / "a.nii", dest, resume=True, pyramid=pyramid, **OPTIONS)
@@ -70,7 +70,7 @@ def test_another_write_is_never_taken_up(tmp_path, monkeypatch):
     image().img.save(tmp_path / "a.nii")
     image(value=7).img.save(tmp_path / "b.nii")
     dest = tmp_path / "a.ome.zarr"
-    cut_off(monkeypatch, tmp_path / "a.nii", dest, 7)
+    cut_off(monkeypatch, tmp_path / "a.nii", dest, 12)
     with pytest.raises(ci.FormatError, match=r"source \(another file, or changed\) differ"):
         ci.convert(tmp_path / "b.nii", dest, resume=True, **OPTIONS)
     with pytest.raises(ci.FormatError, match="levels differ"):
@@ -86,7 +86,7 @@ def test_another_write_is_never_taken_up(tmp_path, monkeypatch):
 def test_pieces_without_a_plan_are_not_trusted(tmp_path, monkeypatch):
     image().img.save(tmp_path / "a.nii")
     dest = tmp_path / "a.ome.zarr"
-    cut_off(monkeypatch, tmp_path / "a.nii", dest, 7)
+    cut_off(monkeypatch, tmp_path / "a.nii", dest, 12)
     (partial_name(dest) / PLAN).unlink()
     done = written(monkeypatch)
     ci.convert(tmp_path / "a.nii", dest, resume=True, **OPTIONS)
