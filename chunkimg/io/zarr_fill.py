@@ -96,8 +96,8 @@ class _Flow:
 
     def write(self, region: Region, block: Block) -> Pending:
         """Write a slab, and what it makes of coarser levels."""
-        coarser = Pending() if self._next is None else self._next._take(region, block, self._shape[self._z])
-        return self._writer.write(region, block) + coarser
+        begun = self._writer.write(region, block)
+        return begun if self._next is None else begun + self._next._take(region, block, self._shape[self._z])
 
     def _take(self, region: Region, block: Block, size: int) -> Pending:
         """Reduce planes of the finer level, whose size along z is `size`; write what is complete."""
