@@ -132,7 +132,7 @@ class ArraySpec:
         try:
             version = document.get("zarr_format")
             found = _of_v3(document) if version == 3 else _of_v2(document) if version == 2 else None
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         return found if found is not None and _consistent(found) else None
 
