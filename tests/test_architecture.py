@@ -55,6 +55,7 @@ LAYERS = [
         "io.nrrd_data",
         "io.zarr_array",
         "io.compare",
+        "io.reduce",
         "io.file_check",
     },
     {
@@ -73,7 +74,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking"},
+    {"api", "compare", "checking", "statistics"},
     {"accessor"},
     {"cli_common"},
     {"cli_check", "cli_index"},
