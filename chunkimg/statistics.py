@@ -285,7 +285,7 @@ def _stats_by_passes(
     moments, histogram = found.moments or Moments(), found.histogram
     if bins is not None and later:
         _require_finite(moments, bins, extent)
-        extent = (moments.min, moments.max) if moments.count else (0.0, 1.0)
+        extent = (dtype.type(moments.min), dtype.type(moments.max)) if moments.count else (0.0, 1.0)
     ranks = {q: quantile_ranks(moments.count, q) for q in percentiles if moments.count}
     search = RankSearch(dtype, 0, {})
     if found.digits is not None:
