@@ -13,7 +13,7 @@ PACKAGE = Path(ci.__file__).parent
 
 #: lower layers never import higher ones
 LAYERS = [
-    {"errors", "_when_imported"},
+    {"errors", "_when_imported", "workers"},
     {"geometry"},
     {"access", "indexing"},
     {"gather"},
@@ -33,6 +33,13 @@ LAYERS = [
         "io.ome",
         "io.ome_read",
         "io.zarr_names",
+        "io.zarr_spec",
+        "io.zarr_chunk",
+        "io.zarr_read",
+        "io.zarr_folder",
+        "io.zarr_put",
+        "io.zarr_append",
+        "io.zarr_plan",
         "io.json_report",
         "io.ome_schema",
         "io.files",
@@ -67,7 +74,7 @@ LAYERS = [
         "io.nrrd_place",
         "io.nrrd_kinds",
     },
-    {"io.nifti_write", "io.nrrd_write", "io.zarr_dest", "io.zarr_nodes", "io.zarr_write"},
+    {"io.nifti_write", "io.nrrd_write", "io.zarr_dest", "io.zarr_fill", "io.zarr_nodes", "io.zarr_write"},
     {"io.nifti", "io.nifti_zarr", "io.nrrd", "io.zarr"},
     {"io.nifti_check", "io.zarr_tree", "io.zarr_chunks", "io.zarr_levels", "io.zarr_geometry", "io.zarr_image"},
     {"io.zarr_check"},

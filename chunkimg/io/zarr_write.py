@@ -11,7 +11,7 @@ Chunks are written first, metadata when all voxels are there. A local store is b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,20 +19,21 @@ import numpy as np
 
 import chunkimg.metadata as metadata
 
-from ..chunks import StorePlan, block_shape, explicit_chunks, level_factors, plan_store, regions, slab_bytes
+from ..chunks import StorePlan, explicit_chunks, level_factors, plan_store
 from ..errors import FormatError, UnsupportedError
 from ..geometry import Grid
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER
-from ..lazy import LazyArray, Region
+from ..lazy import LazyArray
 from ..ops.downsample import METHODS, CoarsenedArray
 from ..volume import TimeAxis, Volume
 from . import codecs, ome
-from .copy import copy
 from .format import WriteOptions
 from .zarr_array import ZarrArray
 from .zarr_dest import destination
+from .zarr_fill import fill
 from .zarr_nodes import Nodes
+from .zarr_plan import LevelPlan, WritePlan, identity
 
 __all__ = ["ROOT_KEY", "write"]
 
@@ -62,7 +63,7 @@ def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
 
 
 class _StoreWriter:
-    """One write: the plan, the nodes whose metadata waits in memory, and the voxels."""
+    """One write: the nodes whose metadata waits in memory, the plan, and the voxels."""
 
     def __init__(self, store: Any, volume: Volume, options: WriteOptions) -> None:
         self.volume, self.options = volume, options
@@ -80,18 +81,30 @@ class _StoreWriter:
         if self.options.progress is not None:
             self.options.progress.start(sum(_nbytes(self.volume, n) for n, _, _ in levels))
         source: LazyArray = self.volume.data
-        for k, (shape, grid, times) in enumerate(levels):
+        planned = []
+        for k, (_, grid, times) in enumerate(levels):
             group = f"scale{k}" if nested else ""
             if nested:
                 self.nodes.group(group, {})
+            step = [factors[k - 1].get(d, 1) if k else 1 for d in self.volume.dims]
             if k:
-                step = [factors[k - 1].get(d, 1) for d in self.volume.dims]
                 source = CoarsenedArray(source, step, self.method)
-            source = self._image(group, source, shape, grid, times)
+            planned.append(self._level(group, source, step, grid, times))
+        plan = WritePlan(
+            identity(self.volume.data, self._attributes()),
+            self.volume.dims,
+            self.method,
+            self.options.budget,
+            tuple(planned),
+        )
+        fill(plan, self.volume.data, self.nodes.store, self._stored, self.options.progress)
         header = self.volume.headers.get(NIFTI_HEADER)
         if header is not None:
             self.nodes.small("nifti", np.frombuffer(header, np.uint8), ("nifti_byte",), {})
         self.nodes.commit()
+
+    def _stored(self, level: LevelPlan) -> LazyArray:
+        return ZarrArray(self.nodes.reopened(level.path, level.spec))
 
     # ------------------------------------------------------------------ what there is to write
 
@@ -136,34 +149,30 @@ class _StoreWriter:
 
     # ------------------------------------------------------------------ voxels
 
-    def _image(
-        self, group: str, source: LazyArray, shape: tuple[int, ...], grid: Grid | None, times: TimeAxis | None
-    ) -> LazyArray:
-        """Write the image and the coordinates of one level; what is returned reads them back."""
+    def _level(
+        self, group: str, source: LazyArray, factors: Sequence[int], grid: Grid | None, times: TimeAxis | None
+    ) -> LevelPlan:
+        """Plan a level, and write its coordinates."""
         volume, prefix = self.volume, f"{group}/" if group else ""
-        plan = self._plan(source, shape, grid)
+        plan = self._chunks(source, grid)
         attributes = self._attributes()
         if volume.time is not None:
             # a scalar is a coordinate to xarray only where it is named so
             attributes["coordinates"] = "t"
         if volume.scaling is not None:
             attributes.update(scale_factor=volume.scaling.slope, add_offset=volume.scaling.inter)
-        codec = codecs.compressor(self.options.codec, source.dtype, self.labels, self.nodes.zarr_format)
-        array = self.nodes.array(f"{prefix}image", shape, source.dtype, volume.dims, attributes, plan, codec)
-        for name, (values, attrs) in self._coordinates(shape, grid, times).items():
-            self.nodes.small(prefix + name, values, (name,) if values.ndim else (), attrs)
+        compressor = codecs.compressor(self.options.codec, source.dtype, self.labels)
+        spec = self.nodes.spec(source.shape, source.dtype, plan.chunks, plan.shards, compressor)
+        self.nodes.array(f"{prefix}image", spec, volume.dims, attributes)
+        for name, (values, attrs) in self._coordinates(source.shape, grid, times).items():
+            self.nodes.small(prefix + name, values, (name,) if np.ndim(values) else (), attrs)
+        return LevelPlan.of(f"{prefix}image", spec, factors, source, self.options.budget)
 
-        def store(region: Region, block: Any) -> None:
-            array[tuple(slice(r.start, r.stop) for r in region)] = block
-
-        copy(source, store, self._slabs(source, plan), self.options.progress)
-        return ZarrArray(array)
-
-    def _plan(self, source: LazyArray, shape: tuple[int, ...], grid: Grid | None) -> StorePlan:
+    def _chunks(self, source: LazyArray, grid: Grid | None) -> StorePlan:
         asked = None if self.options.chunks is None else explicit_chunks(self.options.chunks, self.volume.dims)
         plan = plan_store(
             self.volume.dims,
-            shape,
+            source.shape,
             source.dtype.itemsize,
             _spacing(grid),
             chunks=asked,
@@ -171,19 +180,6 @@ class _StoreWriter:
             budget=self.options.budget,
         )
         return plan if self.nodes.zarr_format == 3 else replace(plan, shards=None)
-
-    def _slabs(self, source: LazyArray, plan: StorePlan) -> Iterator[Region]:
-        sequential = source.front_to_back and source.file_order is not None
-        order = source.file_order
-        block = block_shape(
-            source.shape,
-            source.dtype.itemsize,
-            unit=plan.unit,
-            order=order,
-            front_to_back=sequential,
-            target=slab_bytes(self.options.budget),
-        )
-        return regions(source.shape, block, order)
 
     def _coordinates(
         self, shape: tuple[int, ...], grid: Grid | None, times: TimeAxis | None
