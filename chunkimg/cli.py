@@ -7,48 +7,15 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from . import __version__, cli_check
-from .cli_common import numbers, progress_bar, report
+from . import __version__, cli_check, cli_stats
+from .cli_common import numbers, progress_bar, region_options, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
-
-
-if TYPE_CHECKING:
-    _SliceType = click.ParamType[slice]
-else:
-    # generic at run time only from click 8.2 on
-    _SliceType = click.ParamType
-
-
-class _Slice(_SliceType):
-    """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
-
-    name = "START:STOP[:STEP]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> slice:
-        if isinstance(value, slice):
-            return value
-        try:
-            parts = [int(p) if p.strip() else None for p in str(value).split(":")]
-        except ValueError:
-            parts = []
-        if len(parts) == 1 and parts[0] is not None:
-            return slice(parts[0], parts[0] + 1 or None)
-        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
-            self.fail(f"{value!r} is no range; write START:STOP, START:STOP:STEP (any may be empty) or one index")
-        return slice(*parts)
-
-
-def _region_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for dim, what in (("c", "channels"), ("t", "frames"), ("z", "voxels"), ("y", "voxels"), ("x", "voxels")):
-        text = f"Part along {dim}, in {what}: START:STOP[:STEP], as in Python."
-        command = click.option(f"--{dim}", type=_Slice(), help=text)(command)
-    return command
 
 
 def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +53,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("src")
 @click.argument("dst")
-@_region_options
+@region_options
 @_output_options
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
@@ -108,7 +75,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @click.argument("dst")
 @click.option("--lo", type=float, nargs=3, metavar="X Y Z", help="Lower corner of a world box (RAS+, image's unit).")
 @click.option("--hi", type=float, nargs=3, metavar="X Y Z", help="Upper corner of the world box.")
-@_region_options
+@region_options
 @_output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
     """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
@@ -249,6 +216,7 @@ def _print_header(header: Any, fields: bool) -> None:
 
 cli.add_command(cli_check.diff)
 cli.add_command(cli_check.validate)
+cli.add_command(cli_stats.stats)
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

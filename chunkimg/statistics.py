@@ -23,7 +23,8 @@ from .io.reduce import reduce_blocks
 from .lazy import Block, LazyArray
 from .ops.counts import Counts, count_digits, count_values, digits, distinct_values, flat, merged
 from .ops.kernels import worth
-from .ops.ranks import Bins, RankSearch
+from .ops.ranks import Bin, RankSearch
+from .ops.ranks import merged as merged_bins
 from .ops.stats import (
     Histogram,
     LabelCounts,
@@ -219,7 +220,7 @@ class _Found:
 
     moments: Moments | None = None
     digits: NDArray[np.int64] | None = None
-    bins: Bins | None = None
+    bins: dict[int, Bin] | None = None
     histogram: Histogram | None = None
 
     def merged(self, other: _Found) -> _Found:
@@ -227,7 +228,7 @@ class _Found:
         return _Found(
             _both(self.moments, other.moments, Moments.merged),
             _both(self.digits, other.digits, _added),
-            _both(self.bins, other.bins, Bins.merged),
+            _both(self.bins, other.bins, merged_bins),
             _both(self.histogram, other.histogram, lambda a, b: Histogram(a.counts + b.counts, a.edges)),
         )
 
@@ -290,8 +291,8 @@ def _stats_by_passes(
     search = RankSearch(dtype, 0, {})
     if found.digits is not None:
         search = RankSearch.start(dtype, found.digits, [k for low, high, _ in ranks.values() for k in (low, high)])
-    while search.prefixes or (bins is not None and histogram is None):
-        deeper = search if search.prefixes else None
+    while search.places or (bins is not None and histogram is None):
+        deeper = search if search.places else None
         found = scan(_Step(dtype, search=deeper, bins=bins if histogram is None else None, extent=extent))
         histogram = found.histogram or histogram
         search = search if found.bins is None else search.deeper(found.bins)

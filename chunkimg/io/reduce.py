@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import closing
 from typing import TypeVar
 
 from ..chunks import BUDGET, block_shape, regions
 from ..lazy import Block, LazyArray
+from ..workers import pool, thread_count
 from .copy import read_ahead
 from .format import Progress
 
@@ -18,9 +18,9 @@ __all__ = ["reduce_blocks"]
 
 T = TypeVar("T")
 
-#: blocks alive at once: one is read, one is handed over, one waits for each thread, with what is decoded for it
+#: blocks alive at once: one is read, one is handed over, some are worked on, with what is decoded for them
 _ALIVE = 8
-_THREADS = 4
+_STEPS = 4
 
 
 def reduce_blocks(
@@ -33,8 +33,8 @@ def reduce_blocks(
 ) -> T:
     """``combine(… combine(step(block 0), step(block 1)) …)`` over the blocks of an array, in their order.
 
-    Steps run in threads while the next block is read. The order, and so every rounding, depends on the array and the
-    budget alone.
+    Steps run in the workers while the next block is read. The order, and so every rounding, depends on the array and
+    the budget alone.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def reduce_blocks(
         front_to_back=source.front_to_back and order is not None,
         target=max(1 << 20, budget // _ALIVE),
     )
+    threads = min(_STEPS, thread_count())
     if progress is not None:
         progress.start(source.nbytes)
-    threads = min(_THREADS, os.cpu_count() or 1)
     total: list[T] = []
     waiting: deque[tuple[Future[T], int]] = deque()
 
@@ -70,14 +70,19 @@ def reduce_blocks(
         if progress is not None:
             progress(size)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-reduce") as pool:
+    try:
         with closing(read_ahead([source], regions(source.shape, block, order))) as blocks:
             for _, (values,) in blocks:
-                waiting.append((pool.submit(step, values), values.nbytes))
+                waiting.append((pool().submit(step, values), values.nbytes))
                 # what is handed on must be gone before the next is read
                 del values
                 if len(waiting) >= threads:
                     finish()
         while waiting:
             finish()
+    except BaseException:
+        for future, _ in waiting:
+            future.cancel()
+        wait([future for future, _ in waiting])
+        raise
     return total[0]

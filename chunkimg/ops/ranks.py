@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,23 +12,61 @@ from numpy.typing import NDArray
 from ..lazy import Block
 from .counts import digit_order, flat, pieces
 
-__all__ = ["Bins", "RankSearch"]
+__all__ = ["Bin", "RankSearch", "merged"]
 
 _BITS = 16
+#: so many values are kept, and sorted at the end
+_FEW = 1 << 17
 
 
 @dataclass(frozen=True)
-class Bins:
-    """Values that begin with certain bits: how often each next digit occurs, and their least and greatest patterns."""
+class Bin:
+    """Values that begin with certain bits: how often each next digit occurs, or all of them where they are few.
 
-    tables: NDArray[np.int64]
-    low: tuple[int, ...]
-    high: tuple[int, ...]
+    Attributes
+    ----------
+    low, high : int
+        Their least and greatest pattern.
+    table : ndarray or None
+        Counts by the next digit.
+    patterns : ndarray or None
+        The patterns of all.
+    """
 
-    def merged(self, other: Bins) -> Bins:
-        """Those of both."""
-        low = tuple(map(min, self.low, other.low))
-        return Bins(self.tables + other.tables, low, tuple(map(max, self.high, other.high)))
+    low: int
+    high: int
+    table: NDArray[np.int64] | None = None
+    patterns: NDArray[Any] | None = None
+
+    def merged(self, other: Bin) -> Bin:
+        """That of both."""
+        return Bin(
+            min(self.low, other.low),
+            max(self.high, other.high),
+            None if self.table is None or other.table is None else self.table + other.table,
+            None
+            if self.patterns is None or other.patterns is None
+            else np.concatenate([self.patterns, other.patterns]),
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value is looked for.
+
+    Attributes
+    ----------
+    prefix : int
+        Its leading digits, as one number.
+    size : int
+        Number of values that begin with these.
+    inside : int
+        Its rank among them.
+    """
+
+    prefix: int
+    size: int
+    inside: int
 
 
 @dataclass(frozen=True)
@@ -42,14 +80,14 @@ class RankSearch:
     depth : int
         Digits known of what is looked for.
     wanted : dict
-        By rank: the leading digits of its value as one number, and its rank among the values that have these.
+        By rank: where its value is.
     found : dict
         Value by rank.
     """
 
     dtype: np.dtype[Any]
     depth: int
-    wanted: dict[int, tuple[int, int]]
+    wanted: dict[int, Place]
     found: dict[int, int | float] = field(default_factory=dict)
 
     @classmethod
@@ -58,52 +96,52 @@ class RankSearch:
         order = digit_order(dtype)
         out = cls(dtype, 1, {rank: _descend(table, order, rank) for rank in sorted(set(ranks))})
         # with the first digit of an infinity there is, besides it, only NaN
-        ends = {rank: out._value(digit << out._rest) for rank, (digit, _) in out.wanted.items()}
+        ends = {rank: out._value(at.prefix << out._rest) for rank, at in out.wanted.items()}
         infinite = {rank: value for rank, value in ends.items() if dtype.kind == "f" and np.isinf(value)}
         return out._settled(infinite)
 
     @property
-    def prefixes(self) -> list[int]:
-        """Leading digits of the values that are still looked for; none when all are found."""
-        return sorted({prefix for prefix, _ in self.wanted.values()})
+    def places(self) -> dict[int, Place]:
+        """By prefix, where values are still looked for; none when all are found."""
+        return {at.prefix: at for at in self.wanted.values()}
 
     @property
     def _rest(self) -> int:
         """Bits not known."""
         return 8 * self.dtype.itemsize - _BITS * self.depth
 
-    def count(self, block: Block) -> Bins:
-        """The next digit of the values of a block that begin with one of the prefixes."""
-        prefixes = self.prefixes
-        chosen: list[list[NDArray[Any]]] = [[np.empty(0, f"u{block.itemsize}")] for _ in prefixes]
+    def count(self, block: Block) -> dict[int, Bin]:
+        """What a block holds of the values that begin with each of the prefixes."""
+        places = self.places
+        chosen = {prefix: [np.empty(0, f"u{block.itemsize}")] for prefix in places}
         for piece in pieces(np.ascontiguousarray(flat(block))):
             patterns = piece.view(f"u{piece.itemsize}")
             heads = patterns >> self._rest
-            for k, prefix in enumerate(prefixes):
-                chosen[k].append(patterns[heads == prefix])
-        tables, low, high = [], [], []
-        for parts in chosen:
-            values = np.concatenate(parts)
-            following = (values >> (self._rest - _BITS)) & ((1 << _BITS) - 1)
-            tables.append(np.bincount(following.astype(np.intp), minlength=1 << _BITS))
-            low.append(int(values.min()) if values.size else 1 << 64)
-            high.append(int(values.max()) if values.size else -1)
-        return Bins(np.array(tables), tuple(low), tuple(high))
+            for prefix, parts in chosen.items():
+                parts.append(patterns[heads == prefix])
+        return {prefix: self._bin(np.concatenate(parts), places[prefix].size) for prefix, parts in chosen.items()}
 
-    def deeper(self, bins: Bins) -> RankSearch:
-        """What is known after one more digit of all values was counted."""
-        at = {prefix: k for k, prefix in enumerate(self.prefixes)}
+    def _bin(self, patterns: NDArray[Any], size: int) -> Bin:
+        low, high = (int(patterns.min()), int(patterns.max())) if patterns.size else (1 << 64, -1)
+        if size <= _FEW:
+            return Bin(low, high, patterns=patterns)
+        following = (patterns >> (self._rest - _BITS)) & ((1 << _BITS) - 1)
+        return Bin(low, high, np.bincount(following.astype(np.intp), minlength=1 << _BITS))
+
+    def deeper(self, bins: Mapping[int, Bin]) -> RankSearch:
+        """What is known after `count` of all blocks, merged."""
         wanted, found = {}, {}
-        for rank, (prefix, inside) in self.wanted.items():
-            k = at[prefix]
-            if bins.low[k] == bins.high[k]:
-                found[rank] = self._value(bins.low[k])
-                continue
-            first = prefix >> _BITS * (self.depth - 1)
-            digit, inside = _descend(bins.tables[k], digit_order(self.dtype, first), inside)
-            wanted[rank] = (prefix << _BITS | digit, inside)
-        out = RankSearch(self.dtype, self.depth + 1, wanted, self.found)._settled(found)
-        return out if out._rest else out._settled({rank: out._value(p) for rank, (p, _) in out.wanted.items()})
+        for rank, at in self.wanted.items():
+            here = bins[at.prefix]
+            if here.patterns is not None:
+                found[rank] = np.partition(here.patterns.view(self.dtype), at.inside)[at.inside].item()
+            elif here.low == here.high:
+                found[rank] = self._value(here.low)
+            elif here.table is not None:
+                first = at.prefix >> _BITS * (self.depth - 1)
+                wanted[rank] = _descend(here.table, digit_order(self.dtype, first), at.inside, at.prefix << _BITS)
+        out = RankSearch(self.dtype, self.depth + 1, wanted, {**self.found, **found})
+        return out if out._rest else out._settled({rank: out._value(at.prefix) for rank, at in wanted.items()})
 
     def _settled(self, found: dict[int, int | float]) -> RankSearch:
         wanted = {rank: place for rank, place in self.wanted.items() if rank not in found}
@@ -114,8 +152,14 @@ class RankSearch:
         return value
 
 
-def _descend(table: NDArray[np.int64], order: NDArray[np.int64], rank: int) -> tuple[int, int]:
-    """The digit of the value at a rank, and its rank among those with that digit."""
+def merged(a: dict[int, Bin], b: dict[int, Bin]) -> dict[int, Bin]:
+    """What both hold, by prefix."""
+    return {prefix: a[prefix].merged(b[prefix]) for prefix in a}
+
+
+def _descend(table: NDArray[np.int64], order: NDArray[np.int64], rank: int, before: int = 0) -> Place:
+    """Where the value at a rank is, one digit deeper."""
     upto = np.cumsum(table[order])
     at = int(np.searchsorted(upto, rank, side="right"))
-    return int(order[at]), rank - (int(upto[at - 1]) if at else 0)
+    digit = int(order[at])
+    return Place(before | digit, int(table[digit]), rank - (int(upto[at - 1]) if at else 0))

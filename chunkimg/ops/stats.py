@@ -123,7 +123,8 @@ class Moments:
         with np.errstate(invalid="ignore", over="ignore"):
             total = float(wide.sum()) if values.dtype.kind == "f" else _exact_sum(values)
             wide -= total / values.size
-            squares = float(np.dot(wide, wide))
+            # their sum would be zero but for the rounding of the mean
+            squares = float(np.dot(wide, wide)) - float(wide.sum()) ** 2 / values.size
         return cls(values.size, nans, low.item(), values.max().item(), total, squares)
 
     @classmethod
@@ -133,14 +134,16 @@ class Moments:
         if not values.size:
             return cls()
         number = int(times.sum())
-        wide, weights = values.astype(np.float64), times.astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
-            if values.dtype.kind == "f":
+        if values.dtype.kind == "f":
+            wide, weights = values.astype(np.float64), times.astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
                 total: int | float = float((wide * weights).sum())
-            else:
-                total = sum(v * n for v, n in zip(values.tolist(), times.tolist(), strict=True))
-            wide -= total / number
-            squares = float((np.square(wide) * weights).sum())
+                wide -= total / number
+                squares = float((np.square(wide) * weights).sum())
+        else:
+            pairs = list(zip(values.tolist(), times.tolist(), strict=True))
+            total = sum(v * n for v, n in pairs)
+            squares = (number * sum(v * v * n for v, n in pairs) - total * total) / number
         return cls(number, 0, _number(values[0]), _number(values[-1]), total, squares)
 
     def merged(self, other: Moments) -> Moments:
@@ -151,6 +154,9 @@ class Moments:
             return Moments(kept.count, nans, kept.min, kept.max, kept.sum, kept.squares)
         count = self.count + other.count
         apart = other.mean - self.mean
+        if isinstance(self.sum, int) and isinstance(other.sum, int):
+            # exact, where the means of large numbers are not
+            apart = (other.sum * self.count - self.sum * other.count) / (self.count * other.count)
         return Moments(
             count,
             self.nans + other.nans,
@@ -202,10 +208,12 @@ def quantile_ranks(count: int, percentile: float) -> tuple[int, int, float]:
 
 def interpolated(low: int | float, high: int | float, between: float) -> float:
     """A value between two others, as NumPy computes it."""
-    if low == high:
+    if low == high or between == 0:
         # also of infinities
         return float(low)
     apart = high - low
+    if math.isinf(apart):
+        return float(low * (1 - between) + high * between)
     return float(high - apart * (1 - between)) if between >= 0.5 else float(low + apart * between)
 
 
