@@ -24,7 +24,13 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--pyramid", is_flag=True, help="Zarr: add coarser resolution levels."),
         click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
-        click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
+        click.option(
+            "--codec",
+            metavar="NAME",
+            help="Zarr: fast, balanced (default) or small; or blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5), none.",
+        ),
+        click.option("--resume", is_flag=True, help="Zarr: go on where the same command was cut off."),
+        click.option("--plan", "plan_only", is_flag=True, help="Zarr: print what would be written, and write nothing."),
         click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
         click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz, NRRD gzip: 0 (fastest) to 3."),
@@ -92,7 +98,7 @@ def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
 
 
 def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
-    from .api import write_volume
+    from .api import plan_volume, write_volume
     from .io.format import ReadOptions
     from .io.registry import format_of
 
@@ -105,7 +111,11 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
         x, y, z = volume.grid.box(*box)
         volume = volume.crop(x=x, y=y, z=z)
     volume = volume.crop(**region)
+    plan_only = options.pop("plan_only")
     given = {k: v for k, v in options.items() if v is not None and v is not False}
+    if plan_only:
+        click.echo(plan_volume(volume, dst, **given))
+        return
     with progress_bar() as progress:
         write_volume(volume, dst, progress=progress, **given)
 

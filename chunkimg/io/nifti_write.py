@@ -24,7 +24,7 @@ _INT16_MAX = 32767
 
 def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     """Write ``.nii``, ``.nii.gz``, or a ``.hdr``/``.img`` pair, slab by slab."""
-    _refuse_foreign_options(options, dest)
+    options.refuse_of_zarr(dest, "NIfTI")
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
@@ -56,14 +56,6 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
                 sink.write(memoryview(prefix))
         else:
             write_at(header_fd, prefix, 0)
-
-
-def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
-    for name in ("chunks", "codec", "downsample", "ome_version"):
-        if getattr(options, name) is not None:
-            raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
-    if options.pyramid:
-        raise FormatError(f"{dest}: NIfTI files hold one resolution level, pyramid= is for Zarr stores")
 
 
 # ---------------------------------------------------------------------------------------------- header

@@ -69,7 +69,7 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
         nbytes, cbytes = (int.from_bytes(data[k : k + 4], "little") for k in (4, 12))
         if len(data) < 16 or cbytes != len(data) or nbytes != expected:
             raise BadChunkError(
-                f"its blosc header says {cbytes} bytes for {nbytes} decoded; it has {len(data)}, {expected} are expected"
+                f"its blosc header says {cbytes} bytes for {nbytes} decoded; there are {len(data)}, for {expected}"
             )
         from numcodecs.blosc import decompress
     elif name == "zstd":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from .commit import empty_folder
 from .zarr_folder import FolderArray
 from .zarr_spec import ArraySpec
 
@@ -54,6 +56,22 @@ class Folder:
         finally:
             os.close(fd)
         os.replace(partial, path)
+
+    def get(self, key: str) -> bytes | None:
+        """The content of a file, or None if there is none."""
+        try:
+            with open(f"{self.path}/{key}", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def clear(self) -> None:
+        """Remove everything."""
+        empty_folder(Path(self.path))
+
+    def remove(self, key: str) -> None:
+        """Remove a file."""
+        os.unlink(f"{self.path}/{key}")
 
     def has(self, key: str) -> bool:
         """Whether a file is there."""
