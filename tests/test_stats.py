@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import chunkimg as ci
 from chunkimg import statistics
 from chunkimg.lazy import LazyArray, Scaling
-from chunkimg.ops import counts, kernels
+from chunkimg.ops import counts, kernels, ranks
 from chunkimg.ops.stats import Moments
 from chunkimg.volume import Volume
 
@@ -132,7 +132,7 @@ def test_any_blocks_give_the_same(dtype):
         assert part.std == pytest.approx(whole.std, rel=1e-12)
 
 
-def test_passes_and_blocks():
+def test_passes_and_blocks(monkeypatch):
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(40, 200, 300)) * 1000
     for dtype, most in (("u1", 1), ("i2", 1), ("i4", 2), ("f4", 2), ("f8", 4), ("i8", 4)):
@@ -140,6 +140,7 @@ def test_passes_and_blocks():
         statistics.stats(source, (1, 50), bins=5, budget=4 << 20)
         assert source.data.passes <= most
         assert source.data.largest <= 1 << 20
+    monkeypatch.setattr(ranks, "_GROUP", 50_000)
     for values in (np.where(noise > 0, noise.round(), 0.0), noise.astype("f4").astype("f8")):
         source = volume(values)
         check(statistics.stats(source), values)
@@ -225,6 +226,7 @@ def test_counts_of_labels(dtype):
 
 def test_many_labels_in_many_blocks(monkeypatch):
     monkeypatch.setattr(counts, "_PIECE", 1000)
+    monkeypatch.setattr(counts, "_GROUP", 7000)
     rng = np.random.default_rng(5)
     values = np.repeat(rng.integers(0, 2**60, (40, 60, 50)), 5, axis=2)
     found = statistics.count_labels(volume(values, chunks=(10, 20, 50)), budget=1 << 20)

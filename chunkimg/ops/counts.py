@@ -26,6 +26,8 @@ __all__ = [
 
 #: values that are worked on at once, so that temporaries stay in a core's cache
 _PIECE = 1 << 17
+#: labels that are counted at once before they are merged with others: what that takes is a few times as much
+_GROUP = 1 << 20
 _SIZE = 1 << 16
 #: integers whose values lie within this are counted in a table
 _SPAN = 1 << 20
@@ -115,9 +117,18 @@ def count_values(values: Block) -> Counts:
 
     Labels come in runs: what is sorted is one value per run.
     """
+    total: Counts | None = None
+    for start in range(0, values.size, _GROUP):
+        found = _count_group(values[start : start + _GROUP])
+        total = found if total is None else merged(total, found)
+    assert total is not None
+    return total
+
+
+def _count_group(values: Block) -> Counts:
     runs, lengths = [], []
     for piece in pieces(values):
-        ends = _ends_of_runs(piece, piece.size // 2 + 1)
+        ends = _ends_of_runs(piece, piece.size // 4 + 1)
         if ends is None:
             return _count_all(values, None)
         runs.append(piece[ends])

@@ -17,6 +17,8 @@ __all__ = ["Bin", "RankSearch", "merged"]
 _BITS = 16
 #: so many values are kept, and sorted at the end
 _FEW = 1 << 17
+#: values that are looked through before what is found is counted
+_GROUP = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,19 @@ class RankSearch:
     def count(self, block: Block) -> dict[int, Bin]:
         """What a block holds of the values that begin with each of the prefixes."""
         places = self.places
-        chosen = {prefix: [np.empty(0, f"u{block.itemsize}")] for prefix in places}
-        for piece in pieces(np.ascontiguousarray(flat(block))):
-            patterns = piece.view(f"u{piece.itemsize}")
-            heads = patterns >> self._rest
-            for prefix, parts in chosen.items():
-                parts.append(patterns[heads == prefix])
-        return {prefix: self._bin(np.concatenate(parts), places[prefix].size) for prefix, parts in chosen.items()}
+        none = np.empty(0, f"u{block.itemsize}")
+        bins = {prefix: self._bin(none, at.size) for prefix, at in places.items()}
+        values = np.ascontiguousarray(flat(block)).view(none.dtype)
+        for start in range(0, values.size, _GROUP):
+            parts: dict[int, list[NDArray[Any]]] = {prefix: [none] for prefix in places}
+            for patterns in pieces(values[start : start + _GROUP]):
+                heads = patterns >> self._rest
+                for prefix, found in parts.items():
+                    found.append(patterns[heads == prefix])
+            for prefix, found in parts.items():
+                if any(p.size for p in found):
+                    bins[prefix] = bins[prefix].merged(self._bin(np.concatenate(found), places[prefix].size))
+        return bins
 
     def _bin(self, patterns: NDArray[Any], size: int) -> Bin:
         low, high = (int(patterns.min()), int(patterns.max())) if patterns.size else (1 << 64, -1)
