@@ -44,6 +44,8 @@ LAYERS = [
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",
+        "io.nifti_fields",
+        "io.nifti_forms",
         "io.nifti_header",
         "io.gzip_write",
         "io.encoders",

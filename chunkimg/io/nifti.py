@@ -35,7 +35,7 @@ class NiftiFormat:
     def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Header fields and geometry."""
         volume, facts = _open(source, options.index)
-        fields = {k: v.item() if v.ndim == 0 else v.tolist() for k, v in facts.fields.items()}
+        fields = {k: facts.fields[k].tolist() for k in facts.fields.dtype.names or ()}
         fields = {k: v.split(b"\0")[0].decode("latin-1") if isinstance(v, bytes) else v for k, v in fields.items()}
         fields["extensions"] = extensions(volume.headers.get(NIFTI_HEADER, b""))
         name = {"nifti1": "NIfTI-1", "nifti2": "NIfTI-2", "analyze": "Analyze 7.5"}[facts.kind]
