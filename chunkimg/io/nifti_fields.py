@@ -188,8 +188,7 @@ _ANALYZE = [
 def _dtype(table: list[tuple[int, str, str]], size: int) -> np.dtype[np.void]:
     offsets, formats, names = zip(*table, strict=True)
     # little-endian whatever the machine is: types are turned to the order of a file
-    formats = tuple(f.replace("i", "<i").replace("f", "<f") for f in formats)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})  # type: ignore[call-overload, no-any-return]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size}).newbyteorder("<")
 
 
 #: kind of header -> its fields, little-endian

@@ -39,8 +39,8 @@ def sform(fields: Fields) -> Array:
 
 def qform(fields: Fields) -> Array | None:
     """nifti1.h, method 2; None if the quaternion is longer than 1."""
-    b, c, d = (fields[name].astype(np.longdouble) for name in ("quatern_b", "quatern_c", "quatern_d"))
-    rest = 1.0 - np.array([b, c, d]) @ np.array([b, c, d])
+    vector = np.array([fields[name] for name in ("quatern_b", "quatern_c", "quatern_d")], dtype=np.longdouble)
+    rest = 1.0 - vector @ vector
     if np.abs(rest) < _HALF_TURN[kind_of(fields)]:
         a = np.longdouble(0)
     elif rest < 0:
@@ -50,7 +50,7 @@ def qform(fields: Fields) -> Array | None:
     steps = fields["pixdim"][1:4].copy()
     steps[2] *= fields["pixdim"][0]
     out = np.eye(4)
-    out[:3, :3] = np.dot(_rotation(a, b, c, d), np.diag(steps))
+    out[:3, :3] = np.dot(_rotation(a, *vector), np.diag(steps))
     out[:3, 3] = [fields[name] for name in ("qoffset_x", "qoffset_y", "qoffset_z")]
     return out
 
