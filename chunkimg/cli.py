@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 import warnings
 from collections.abc import Callable
@@ -161,6 +159,8 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
             failed = True
             continue
         if as_json:
+            import json
+
             click.echo(json.dumps(_as_json(found), allow_nan=False))
             continue
         if at:
@@ -260,7 +260,6 @@ def main() -> None:
     """Run the command line."""
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
-    logging.getLogger("chunkimg").setLevel(logging.ERROR)
     try:
         cli.main(prog_name="chunkimg", standalone_mode=False)
     except click.ClickException as error:

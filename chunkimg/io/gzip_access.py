@@ -8,7 +8,6 @@ not fit is named in a warning and not used; only speed depends on it.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import warnings
 from dataclasses import dataclass
@@ -143,6 +142,8 @@ class GzipAccess:
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
         folder = os.path.dirname(path)
         os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
+        import secrets
+
         partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:

@@ -10,7 +10,6 @@ share a checksum, each window has its own, so that a reader takes the table and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
@@ -133,6 +132,8 @@ def fingerprint(fd: int, size: int, start: int) -> bytes:
     """
     head = os.pread(fd, _SAMPLE, start)
     tail = os.pread(fd, _SAMPLE, max(start, size - _SAMPLE))
+    import hashlib
+
     return hashlib.blake2b(b"%d %d " % (size, start) + head + tail, digest_size=32).digest()
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .gzip_index import BadIndexError, GzipIndex, opened
 from .source import FileSource
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["IndexedStream", "inflate", "thread_count"]
 
@@ -190,6 +192,8 @@ class IndexedStream:
             raise BadIndexError(f"it cannot be opened ({error.strerror})") from error
         threads = max(1, min(thread_count(), len(self._coming)))
         self._most = 2 * threads
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gunzip")
         self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..errors import FormatError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["GzipWriter"]
 
@@ -51,6 +54,8 @@ class GzipWriter:
         self._head = b""
         self._start = self._position = start
         threads = min(8, os.cpu_count() or 1)
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gzip")
         self._waiting: deque[Future[bytes]] = deque()
         self._ahead = 2 * threads
