@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from . import __version__, cli_check
+from . import __version__
 from .cli_common import numbers, progress_bar, report
 from .errors import ChunkImgError, ChunkImgWarning
 
@@ -75,7 +76,23 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """A group some of whose commands are imported when they are asked for."""
+
+    #: command -> module that defines it
+    elsewhere: ClassVar = {"diff": "cli_check", "validate": "cli_check"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f".{self.elsewhere[cmd_name]}", __package__), cmd_name)
+        return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chunkimg")
 def cli() -> None:
     """Medical and biological volumes larger than memory: NIfTI, NRRD and OME-Zarr, geometry kept exact."""
@@ -245,10 +262,6 @@ def _print_header(header: Any, fields: bool) -> None:
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         click.echo(f"{name:<{width}}  {text}")
-
-
-cli.add_command(cli_check.diff)
-cli.add_command(cli_check.validate)
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

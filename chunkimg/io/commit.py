@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -146,6 +145,8 @@ def partial_directory(dest: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def _abandon(partial: Path) -> None:
     """Remove a folder in which threads of a failed write may still be finishing what they had begun."""
+    import shutil
+
     for wait in (0.0, 0.01, 0.05, 0.2, 1.0):
         time.sleep(wait)
         shutil.rmtree(partial, ignore_errors=True)
@@ -154,6 +155,8 @@ def _abandon(partial: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
+    import shutil
+
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -176,6 +179,8 @@ def _swap(partial: Path, dest: Path, overwrite: bool) -> None:
 
 
 def _remove(path: Path) -> None:
+    import shutil
+
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

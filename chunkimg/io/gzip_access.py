@@ -11,13 +11,15 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ChunkImgWarning, FormatError
 from .format import Progress
 from .gzip_index import MAGIC, BadIndexError, GzipIndex, fingerprint, load
 from .source import FileSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["SUFFIX", "GzipAccess", "cache_folder"]
 
@@ -37,6 +39,8 @@ _wrong: set[tuple[str, int, int]] = set()
 
 def cache_folder() -> Path:
     """Folder of the indexes that are made on the way."""
+    from pathlib import Path
+
     if own := os.environ.get("CHUNKIMG_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "chunkimg"
@@ -136,14 +140,14 @@ class GzipAccess:
         OSError
             If nothing can be written there.
         """
+        import secrets
+
         from .gzip_build import write_index
 
         if os.path.isfile(path) and not path.endswith(SUFFIX) and not _is_index(path):
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
         folder = os.path.dirname(path)
         os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
-        import secrets
-
         partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         try:

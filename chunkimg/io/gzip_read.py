@@ -184,6 +184,8 @@ class IndexedStream:
         self._position = 0
 
     def __enter__(self) -> IndexedStream:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._gzip = self._stack.enter_context(self._source.open_checked())
         try:
             self._file = self._stack.enter_context(opened(self._index.path))
@@ -192,8 +194,6 @@ class IndexedStream:
             raise BadIndexError(f"it cannot be opened ({error.strerror})") from error
         threads = max(1, min(thread_count(), len(self._coming)))
         self._most = 2 * threads
-        from concurrent.futures import ThreadPoolExecutor
-
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gunzip")
         self._stack.callback(self._pool.shutdown, cancel_futures=True)
         return self

@@ -47,6 +47,8 @@ class GzipWriter:
     """
 
     def __init__(self, fd: int, level: int, start: int = 0) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         if not 0 <= level <= 3:
             raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
         self._fd, self._level = fd, level
@@ -54,8 +56,6 @@ class GzipWriter:
         self._head = b""
         self._start = self._position = start
         threads = min(8, os.cpu_count() or 1)
-        from concurrent.futures import ThreadPoolExecutor
-
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gzip")
         self._waiting: deque[Future[bytes]] = deque()
         self._ahead = 2 * threads

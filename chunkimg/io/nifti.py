@@ -13,7 +13,6 @@ from ..volume import DIMS, TimeAxis, Volume
 from . import nifti_header as nh
 from .files import Layout, file_array
 from .format import Header, ReadOptions, WriteOptions
-from .nifti_write import write
 from .source import FileSource
 
 __all__ = ["NiftiFormat", "header_path", "layout_of", "other_axes", "properties_of"]
@@ -50,6 +49,8 @@ class NiftiFormat:
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to ``.nii``, ``.nii.gz`` or a pair."""
+        from .nifti_write import write
+
         write(volume, os.fspath(dest), options)
 
 
