@@ -27,8 +27,8 @@ __all__ = ["check"]
 #: voxels: single precision of a quaternion near a half turn displaces far corners by hundredths
 _FORMS_TOL = 0.1
 
-#: nifti1.h, "intent_code", and the codes of FSL's fnirt and topup
-_INTENTS = {0, *range(2, 25), *range(1001, 1012), *range(2001, 2010), 2016, 2017, 2018}
+#: nifti1.h, "intent_code", and the codes of FSL's fnirt and topup, and of CIFTI-2
+_INTENTS = {0, *range(2, 25), *range(1001, 1012), *range(2001, 2010), *range(2016, 2019), *range(3000, 3013)} - {3005}
 
 
 def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Finding]:

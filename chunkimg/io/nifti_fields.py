@@ -223,6 +223,7 @@ def blank(kind: str, single: bool, order: str = "<") -> Fields:
     fields["dim"][1:] = 1
     fields["pixdim"][:4] = 1
     fields["datatype"], fields["bitpix"] = 16, 32
+    fields["scl_slope"] = 1
     if kind == "nifti2":
         fields["eol_check"] = _EOL
     return fields
