@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from . import __version__
-from .cli_common import numbers, progress_bar, report
+from .cli_common import keep_memory, numbers, progress_bar, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
@@ -281,6 +281,7 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
     try:
