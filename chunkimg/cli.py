@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import importlib
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
-from . import __version__, cli_check, cli_stats
-from .cli_common import numbers, progress_bar, region_options, report
+from . import __version__
+from .cli_common import keep_memory, numbers, progress_bar, region_options, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
@@ -50,7 +49,23 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """A group some of whose commands are imported when they are asked for."""
+
+    #: command -> module that defines it
+    elsewhere: ClassVar = {"diff": "cli_check", "stats": "cli_stats", "validate": "cli_check"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f".{self.elsewhere[cmd_name]}", __package__), cmd_name)
+        return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chunkimg")
 def cli() -> None:
     """Medical and biological volumes larger than memory: NIfTI, NRRD and OME-Zarr, geometry kept exact."""
@@ -138,6 +153,8 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
             failed = True
             continue
         if as_json:
+            import json
+
             click.echo(json.dumps(_as_json(found), allow_nan=False))
             continue
         if at:
@@ -224,11 +241,6 @@ def _print_header(header: Any, fields: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-cli.add_command(cli_check.diff)
-cli.add_command(cli_check.validate)
-cli.add_command(cli_stats.stats)
-
-
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, ChunkImgWarning):
         click.echo(f"chunkimg: warning: {message}", err=True)
@@ -236,9 +248,9 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
-    logging.getLogger("chunkimg").setLevel(logging.ERROR)
     try:
         cli.main(prog_name="chunkimg", standalone_mode=False)
     except click.ClickException as error:
