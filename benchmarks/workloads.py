@@ -1,0 +1,387 @@
+"""The table of workloads. A further contender is a function in ``contenders`` and a line here."""
+
+from __future__ import annotations
+
+from . import verify
+from .suite import Contender, Workload
+
+CONVERT = ("-m", "chunkimg", "convert")
+CT = verify.voxels_of(verify.ct)
+BOX = verify.voxels_of(verify.box)
+DIFFERENCE = verify.voxels_of(verify.difference)
+LIKE = ("{ct}", "{ct_zarr}", "{dest}")
+TS = ("tensorstore",)
+
+CONVERSIONS = (
+    Workload(
+        "W1",
+        ".nii → Zarr, defaults",
+        (
+            Contender("chunkimg convert", CONVERT, "ours"),
+            Contender("by hand on tensorstore", "convert.tensorstore", "limit", TS, {"": "≤ 1.15"}, arguments=LIKE),
+            Contender("by hand on zarr-python", "convert.zarr_python", "limit", arguments=LIKE),
+            Contender("xarray + dask to_zarr", "convert.xarray_dask", target={"": "≥ 4, output no smaller"}),
+            Contender("nifti-zarr", "convert.nifti_zarr", needs=("niizarr",), target={"": "≥ 10"}),
+            Contender("zarrnii", "convert.zarrnii", needs=("zarrnii",), target={"": "≥ 15"}),
+            Contender("ngff-zarr API", "convert.ngff_zarr", needs=("ngff_zarr",)),
+            Contender("ome-zarr-py", "convert.ome_zarr", needs=("ome_zarr",)),
+        ),
+        ("{ct}", "{dest}"),
+        CT,
+        ".ome.zarr",
+    ),
+    Workload(
+        "W1p",
+        ".nii → Zarr with all levels of a pyramid",
+        (
+            Contender(
+                "chunkimg convert --pyramid",
+                CONVERT,
+                "ours",
+                arguments=("{ct}", "{dest}", "--pyramid"),
+                check=verify.mean_pyramid,
+            ),
+            Contender("chunkimg convert, one level", CONVERT, "limit", target={"": "≤ 1.5"}, check=CT),
+            Contender(
+                "ngff-zarr CLI",
+                ("-m", "ngff_zarr.cli"),
+                needs=("ngff_zarr", "itkwasm_image_io"),
+                target={"": "≥ 8"},
+                arguments=("-q", "-i", "{ct}", "-o", "{dest}"),
+            ),
+            Contender(
+                "ngff-zarr dask_bin_shrink", "convert.ngff_zarr_shrink", needs=("ngff_zarr",), target={"": "≥ 1.8"}
+            ),
+            Contender(
+                "ngff-zarr itkwasm_bin_shrink",
+                "convert.ngff_zarr_itkwasm_shrink",
+                needs=("ngff_zarr", "itkwasm_downsample"),
+                target={"": "≥ 1.8"},
+            ),
+            Contender("ome-zarr-py", "convert.ome_zarr_pyramid", needs=("ome_zarr",)),
+        ),
+        ("{ct}", "{dest}"),
+        verify.pyramid,
+        ".ome.zarr",
+    ),
+    Workload(
+        "W2",
+        ".nii.gz (gzip level 6) → Zarr",
+        (
+            Contender("chunkimg convert", CONVERT, "ours"),
+            Contender("nibabel + dask + xarray", "convert.xarray_dask", target={"": "≥ 3"}),
+            Contender(
+                "start: a tiny image",
+                CONVERT,
+                "limit",
+                arguments=("{tiny_gz}", "{dest}"),
+                check=verify.anything,
+            ),
+            Contender(
+                "decode alone, ISA-L",
+                "convert.decode_isal",
+                "limit",
+                arguments=("{ct_gz}",),
+                check=verify.anything,
+                component=True,
+            ),
+            Contender(
+                "encode alone, CPU time",
+                "convert.encode_cpu",
+                "limit",
+                TS,
+                arguments=("{ct}", "{ct_zarr}"),
+                check=verify.anything,
+                component=True,
+            ),
+        ),
+        ("{ct_gz}", "{dest}"),
+        CT,
+        ".ome.zarr",
+        derived=lambda took, cores: _gzip_limit(took, cores),
+    ),
+    Workload(
+        "W3",
+        "Zarr → .nii",
+        (
+            Contender("chunkimg convert", CONVERT, "ours"),
+            Contender("by hand on tensorstore", "export.tensorstore", "limit", TS, {"": "≤ 1.3"}),
+            Contender("decode alone", "export.decode", "limit", TS, arguments=("{ct_zarr}",), check=verify.anything),
+            Contender("xarray + nibabel", "export.nibabel", target={"": "≥ 3"}),
+            Contender("SimpleITK", "export.simpleitk", needs=("SimpleITK",)),
+        ),
+        ("{ct_zarr}", "{dest}"),
+        CT,
+        ".nii",
+    ),
+    Workload(
+        "W3n",
+        "Zarr → .nrrd, raw",
+        (
+            Contender("chunkimg convert", CONVERT, "ours"),
+            Contender("by hand on tensorstore", "export.tensorstore", "limit", TS, {"": "≤ 1.3"}),
+            Contender("xarray + pynrrd", "export.pynrrd", needs=("nrrd",), target={"": "≥ 3"}),
+            Contender("SimpleITK", "export.simpleitk", needs=("SimpleITK",)),
+        ),
+        ("{ct_zarr}", "{dest}"),
+        CT,
+        ".nrrd",
+    ),
+    Workload(
+        "W3z",
+        "Zarr → .nii.gz",
+        (
+            Contender("chunkimg convert", CONVERT, "ours"),
+            Contender(
+                "chunkimg convert --gzip-level 3",
+                CONVERT,
+                "ours",
+                arguments=("{ct_zarr}", "{dest}", "--gzip-level", "3"),
+            ),
+            Contender("xarray + nibabel", "export.nibabel", target={"": "≥ 5, file ≥ 0.98 of ours"}),
+            Contender(
+                "SimpleITK",
+                "export.simpleitk_gz",
+                needs=("SimpleITK",),
+                target={"": "≥ 3.5 at its size", "chunkimg convert --gzip-level 3": "≥ 3.5 at its size"},
+            ),
+        ),
+        ("{ct_zarr}", "{dest}"),
+        CT,
+        ".nii.gz",
+    ),
+    Workload(
+        "W2i",
+        "the index of a .nii.gz",
+        (
+            Contender(
+                "chunkimg index", ("-m", "chunkimg", "index"), "ours", arguments=("{ct_gz}", "--output", "{dest}")
+            ),
+            Contender("decode alone, ISA-L", "convert.decode_isal", "limit"),
+            Contender("decode alone, indexed_gzip", "convert.decode_indexed_gzip", "limit"),
+        ),
+        ("{ct_gz}",),
+        suffix=".ci-index",
+    ),
+)
+
+DIRECT = "chunkimg, chunks=None"
+REGIONS = (
+    Workload(
+        "W4",
+        "64³ voxels of a Zarr store of 64³ chunks, fresh process",
+        (
+            Contender("chunkimg", "region.ours", "ours"),
+            Contender(DIRECT, "region.ours_direct", "ours"),
+            Contender("tensorstore", "region.tensorstore", "limit", TS, {"": "inside ≤ 2", DIRECT: "inside ≤ 2"}),
+            Contender("xr.open_zarr", "region.xarray_dask", target={"": "≥ 1.2", DIRECT: "≥ 1.8"}),
+            Contender("xr.open_zarr, chunks=None", "region.xarray_direct", target={"": "", DIRECT: ""}),
+        ),
+        ("{ct_zarr64}", "{region}", "{dest}"),
+        verify.region_bytes,
+    ),
+    Workload(
+        "W4z",
+        "64³ voxels of an indexed .nii.gz, fresh process",
+        (
+            Contender("chunkimg", "region.ours", "ours"),
+            Contender(DIRECT, "region.ours_direct", "ours"),
+            Contender("nibabel", "region.nibabel", target={"": "≥ 3", DIRECT: "≥ 3"}),
+            Contender("indexed_gzip, no index kept", "region.indexed_gzip"),
+        ),
+        ("{indexed_gz}", "{region}", "{dest}"),
+        verify.region_bytes,
+    ),
+    Workload(
+        "W4c",
+        "crop 64³ voxels of a Zarr store to .nii",
+        (
+            Contender(
+                "chunkimg crop",
+                ("-m", "chunkimg", "crop"),
+                "ours",
+                arguments=("{ct_zarr64}", "{dest}", "--z", "{z}", "--y", "{y}", "--x", "{x}"),
+            ),
+            Contender("xarray + dask + nibabel", "region.xarray_crop", target={"": "≥ 4"}),
+        ),
+        ("{ct_zarr64}", "{region}", "{dest}"),
+        BOX,
+        ".nii",
+    ),
+    Workload(
+        "W4w",
+        "regions of a Zarr store of 64³ chunks, warm",
+        (
+            Contender("chunkimg", "ours", "ours"),
+            Contender(DIRECT, "ours_direct", "ours"),
+            Contender("tensorstore", "tensorstore", "limit", TS, {"": "≤ 1.5 + 3 ms", DIRECT: "≤ 1.5 + 3 ms"}),
+            Contender(
+                "xr.open_zarr",
+                "xarray_dask",
+                target={"": "plane z: ≥ 3; plane y: ≥ 3; plane x: ≥ 3; 64³: ≥ 1.5", DIRECT: ""},
+            ),
+        ),
+        ("{ct_zarr64}",),
+        regions=("plane z", "plane y", "plane x", "64³"),
+    ),
+    Workload(
+        "W4wz",
+        "regions of an indexed .nii.gz, warm",
+        (
+            Contender("chunkimg", "ours", "ours"),
+            Contender(DIRECT, "ours_direct", "ours"),
+            Contender("chunkimg, opening included", "ours_opening", "ours"),
+            Contender("nibabel", "nibabel", target={"": "64³: ≥ 25", DIRECT: ""}),
+            Contender("nibabel, kept open", "nibabel_open"),
+            Contender("indexed_gzip, its index", "indexed_gzip"),
+            Contender("rapidgzip, its index", "rapidgzip", needs=("rapidgzip",)),
+        ),
+        ("{indexed_gz}",),
+        regions=("64³", "plane x"),
+    ),
+    Workload(
+        "W4wn",
+        "regions of a raw .nii, warm",
+        (
+            Contender("chunkimg", "ours", "ours"),
+            Contender(DIRECT, "ours_direct", "ours"),
+            Contender("numpy.memmap", "memmap", "limit", target={"": "plane x: ≤ 2", DIRECT: "plane x: ≤ 2"}),
+            Contender("nibabel", "nibabel", target={"": "plane x: ≥ 10", DIRECT: "plane x: ≥ 10"}),
+            Contender("SimpleITK", "simpleitk", needs=("SimpleITK",)),
+        ),
+        ("{ct}",),
+        regions=("64³", "plane z", "plane y", "plane x"),
+    ),
+    Workload(
+        "W4wr",
+        "regions of a raw .nrrd, warm",
+        (
+            Contender("chunkimg", "ours", "ours"),
+            Contender(DIRECT, "ours_direct", "ours"),
+            Contender(
+                "numpy.memmap",
+                "memmap",
+                "limit",
+                needs=("nrrd",),
+                target={"": "plane x: ≤ 2", DIRECT: "plane x: ≤ 2"},
+            ),
+            Contender("pynrrd", "pynrrd", needs=("nrrd",), target={"": "plane x: ≥ 10", DIRECT: "plane x: ≥ 10"}),
+            Contender(
+                "SimpleITK",
+                "simpleitk_whole",
+                needs=("SimpleITK",),
+                target={"": "plane x: ≥ 10", DIRECT: "plane x: ≥ 10"},
+            ),
+        ),
+        ("{ct_nrrd}",),
+        regions=("64³", "plane z", "plane y", "plane x"),
+    ),
+)
+
+NIFTI = ("{ct}", "{b}", "{dest}")
+JOBS = (
+    Workload(
+        "W5",
+        "a − b, Zarr → Zarr (SimpleITK: .nii → .nii, it reads no Zarr)",
+        (
+            Contender("chunkimg", "subtract.ours", "ours"),
+            Contender("by hand on tensorstore", "subtract.tensorstore", "limit", TS, {"": "≤ 1.2"}),
+            Contender("xr.open_zarr", "subtract.dask_zarr", target={"": "≥ 1.7"}),
+            Contender(
+                "SimpleITK streaming_subtract, .nii",
+                "subtract.simpleitk_streaming",
+                needs=("SimpleITK",),
+                target={"": "≥ 3"},
+                arguments=NIFTI,
+                suffix=".nii",
+            ),
+        ),
+        ("{ct_zarr}", "{b_zarr}", "{dest}"),
+        DIFFERENCE,
+        ".ome.zarr",
+    ),
+    Workload(
+        "W5n",
+        "a − b, .nii → .nii",
+        (
+            Contender("chunkimg", "subtract.ours", "ours"),
+            Contender("by hand on memmap", "subtract.memmap", "limit", target={"": "≤ 1.2"}),
+            Contender("dask over memmap", "subtract.dask_nifti", target={"": "≥ 1.7"}),
+            Contender("SimpleITK", "subtract.simpleitk", needs=("SimpleITK",)),
+            Contender(
+                "SimpleITK streaming_subtract", "subtract.simpleitk_streaming", needs=("SimpleITK",), target={"": "≥ 6"}
+            ),
+        ),
+        NIFTI,
+        DIFFERENCE,
+        ".nii",
+    ),
+    Workload(
+        "W8",
+        "minimum, maximum, mean, deviation, histogram and exact quantiles of a Zarr store",
+        (
+            Contender("chunkimg", "stats.ours", "ours"),
+            Contender("decode alone", "export.decode", "limit", TS, {"": "≤ 1.8"}, check=verify.anything),
+            Contender("dask", "stats.dask", target={"": "≥ 3"}),
+            Contender("SimpleITK, no histogram", "stats.simpleitk", needs=("SimpleITK",)),
+        ),
+        ("{ct_zarr}",),
+        verify.statistics,
+    ),
+    Workload(
+        "W8l",
+        "how often each label occurs in a Zarr store",
+        (
+            Contender("chunkimg", "stats.ours_labels", "ours"),
+            Contender("decode alone", "export.decode", "limit", TS, {"": "≤ 1.8"}, check=verify.anything),
+            Contender("np.unique", "stats.numpy_labels", needs=TS, target={"": "≥ 3"}),
+            Contender("dask", "stats.dask_labels", target={"": "≥ 3"}),
+            Contender("fastremap", "stats.fastremap_labels", needs=("fastremap", "tensorstore")),
+        ),
+        ("{labels_zarr}",),
+        verify.label_counts,
+    ),
+    Workload(
+        "W9",
+        "sum over 10⁴ chunks of 16³ at 512 MiB; their number goes with --size",
+        (
+            Contender("chunkimg", "many.ours", "ours"),
+            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4"}),
+            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 4"}),
+        ),
+        ("{many4}",),
+        verify.printed_sum("many4"),
+    ),
+    Workload(
+        "W9b",
+        "sum over 10⁵ chunks of 16³ at 512 MiB; their number goes with --size",
+        (
+            Contender("chunkimg", "many.ours", "ours"),
+            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4"}),
+            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 12"}),
+        ),
+        ("{many5}",),
+        verify.printed_sum("many5"),
+    ),
+    Workload(
+        "W9p",
+        "opening and planning a sum over 10⁶ chunks at 512 MiB (target: < 2 s, < 300 MiB); nothing is read",
+        (
+            Contender("chunkimg", "many.plan_ours", "ours"),
+            Contender("xr.open_zarr", "many.plan_xarray"),
+        ),
+        ("{many6}",),
+    ),
+)
+
+WORKLOADS = (*CONVERSIONS, *REGIONS, *JOBS)
+
+
+def _gzip_limit(took: dict[str, float], cores: int) -> list[tuple[str, float, str]]:
+    """Decoding and encoding on all cores; and ours without its start."""
+    limit = (took["decode alone, ISA-L"] + took["encode alone, CPU time"]) / cores
+    ours = took["chunkimg convert"] - took["start: a tiny image"]
+    return [
+        ("(decode + encode) / cores", limit, f"ours, less its start, {ours / limit:.2f}× (≤ 1.25)"),
+        ("ours, less its start", ours, ""),
+    ]
