@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__.partition("\n\n")[2])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="names or patterns, W4*; all by default")
     parser.add_argument("--peers", action="store_true", help="run other tools too (pip install .[bench])")
+    parser.add_argument("--only", action="append", metavar="NAME", help="ours and contenders with names like this")
     parser.add_argument("--size", type=int, default=512, metavar="MIB", help="of each image (default 512)")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken (default 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="every figure, as JSON")
@@ -68,7 +69,7 @@ def run(chosen: list[Workload], data: Data, options: argparse.Namespace) -> int:
     found: list[dict[str, Any]] = []
     failed: list[Row] = []
     for workload in chosen:
-        rows = run_workload(workload, data, options.rounds, options.peers)
+        rows = run_workload(workload, data, options.rounds, options.peers, options.only)
         print("\n" + report.table(workload, rows, cores), flush=True)
         found.append(report.as_json(workload, rows, cores))
         failed += [r for r in rows if r.failed]
@@ -77,7 +78,7 @@ def run(chosen: list[Workload], data: Data, options: argparse.Namespace) -> int:
             everything = {"about": about, "size_mib": data.mib, "rounds": options.rounds, "workloads": found}
             options.json.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
     for row in failed:
-        print(f"failed: {row.contender.name}: {row.failed}", file=sys.stderr)
+        print(f"failed: {row.contender.name}: {report.short(row.failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -117,8 +117,9 @@ def _write_many(path: Path, grid: tuple[int, int, int], edge: int = 16, *, fille
 
 
 def grid_of(count: float) -> tuple[int, int, int]:
-    """Chunks along z, y, x: about `count` of them."""
+    """Chunks along z, y, x: about `count` of them; exactly for powers of ten from 10⁴ on."""
     side = max(2, round(count ** (1 / 3)))
+    side = round(side, -1) if side >= 20 else side
     return max(1, round(count / side**2)), side, side
 
 

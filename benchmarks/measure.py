@@ -83,11 +83,12 @@ def run(command: list[str], *, timeout: float = 3600, **env: str) -> Run:
         watch.start()
         try:
             code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        finally:
             seconds = time.perf_counter() - start
+        except subprocess.TimeoutExpired:
+            raise RunFailed(f"{' '.join(command)} took longer than {timeout:g} s") from None
+        finally:
+            process.kill()
+            process.wait()
             peak = watch.stop()
         if code:
             err.seek(0)

@@ -23,10 +23,16 @@ def table(workload: Workload, rows: list[Row], cores: int) -> str:
     widths = [max(len(row[k]) for row in [COLUMNS, *cells]) for k in range(len(COLUMNS))]
     lines = [COLUMNS, tuple("-" * w for w in widths), *cells]
     body = "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in lines)
-    notes = [f"- {r.contender.name}: {r.failed}" for r in rows if r.failed]
+    notes = [f"- {r.contender.name}: {short(r.failed)}" for r in rows if r.failed]
     return "\n".join(
         [f"### {workload.name}: {workload.title}", "", body, *(["", *dict.fromkeys(notes)] if notes else [])]
     )
+
+
+def short(reason: str) -> str:
+    """First and last line of why something failed."""
+    lines = reason.strip().splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
 
 
 def _derived(workload: Workload, medians: dict[str, float], cores: int) -> list[tuple[str, float, str]]:

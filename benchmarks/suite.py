@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import json
 import os
@@ -94,9 +95,14 @@ class Row:
         return statistics.median(taken) if taken else None
 
 
-def run_workload(workload: Workload, data: Data, rounds: int, peers: bool) -> list[Row]:
+def run_workload(
+    workload: Workload, data: Data, rounds: int, peers: bool = True, only: list[str] | None = None
+) -> list[Row]:
     """All rounds of a workload; a contender that fails, or is wrong, says so in its row and stops."""
-    rows = [Row(c) for c in workload.contenders if peers or c.role != "peer"]
+    wanted = [c for c in workload.contenders if peers or c.role != "peer"]
+    if only is not None:
+        wanted = [c for c in wanted if c.role == "ours" or any(fnmatch.fnmatch(c.name, name) for name in only)]
+    rows = [Row(c) for c in wanted]
     for row in rows:
         if missing := row.contender.missing():
             row.skipped = f"needs {', '.join(missing)}"

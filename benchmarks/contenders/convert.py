@@ -9,7 +9,8 @@ def tensorstore(source, like, dest):
     array, voxels = open_ts(dest), map_nifti(source)
     before = None
     for z in range(0, len(voxels), deep):
-        now = array[z : z + deep].write(voxels[z : z + deep])
+        slab = voxels[z : z + deep]
+        now = array[z : z + len(slab)].write(slab)
         if before is not None:
             before.result()
         before = now
@@ -135,7 +136,7 @@ def encode_cpu(source, like):
     for z in range(0, len(voxels), deep):
         slab = np.array(voxels[z : z + deep])
         start = cpu()
-        array[z : z + deep].write(slab).result()
+        array[z : z + len(slab)].write(slab).result()
         total += cpu() - start
     return {"seconds": total}
 

@@ -6,11 +6,12 @@ from .slabs import depth, open_ts
 def _slabs(store):
     """By hand: slabs in order, the next being read while one is written."""
     array, deep = open_ts(store), depth(store)
-    reads = [array[z : z + deep].read() for z in range(0, min(deep, array.shape[0]), deep)]
-    for z in range(0, array.shape[0], deep):
-        if z + deep < array.shape[0]:
-            reads.append(array[z + deep : z + 2 * deep].read())
-        yield reads.pop(0).result()
+    tops = range(0, array.shape[0], deep)
+    following = None
+    for z in tops:
+        now = following or array[z : min(z + deep, array.shape[0])].read()
+        following = array[z + deep : min(z + 2 * deep, array.shape[0])].read() if z != tops[-1] else None
+        yield now.result()
 
 
 def tensorstore(store, dest):

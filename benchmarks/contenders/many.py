@@ -22,8 +22,8 @@ def tensorstore(store):
     array = open_ts(store)
     plane = array.shape[1] * array.shape[2]
     deep = max(16, (64 << 20) // plane // 16 * 16)
-    total, step = 0, range(0, array.shape[0], deep)
-    return {"sum": total + sum(int(np.sum(array[z : z + deep].read().result(), dtype="u8")) for z in step)}
+    slabs = (array[z : min(z + deep, array.shape[0])] for z in range(0, array.shape[0], deep))
+    return {"sum": sum(int(np.sum(slab.read().result(), dtype="u8")) for slab in slabs)}
 
 
 def plan_ours(store):

@@ -2,13 +2,8 @@
 
 from .slabs import open_ts
 
-QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-
-
-def _plain(found):
-    """Numbers of a mapping or an object with fields, by name."""
-    found = found if hasattr(found, "keys") else vars(found)
-    return {name: float(found[name]) for name in ("min", "max", "mean", "std")}
+PERCENTILES = (1, 25, 50, 75, 99)
+BINS = 256
 
 
 def ours(store):
@@ -17,27 +12,35 @@ def ours(store):
     image = ci.open_image(store)
     if not hasattr(image.img, "stats"):
         return {"skip": "this chunkimg has no .img.stats()"}
-    return _plain(image.img.stats())
+    found = image.img.stats(PERCENTILES, bins=BINS)
+    moments = {name: float(getattr(found, name)) for name in ("min", "max", "mean", "std")}
+    return {
+        **moments,
+        "percentiles": {str(int(q)): float(v) for q, v in found.percentiles.items()},
+        "histogram": found.histogram.counts.tolist(),
+    }
 
 
 def dask(store):
+    """All in one computation; percentiles and the histogram follow from how often each value occurs."""
     import dask
     import dask.array as da
+    import numpy as np
     import xarray as xr
 
     data = xr.open_zarr(store).image.data
     number, _ = da.histogram(data, bins=65536, range=(-32768.5, 32767.5))
     wanted = {"min": data.min(), "max": data.max(), "mean": data.mean(dtype="f8"), "std": data.std(dtype="f8")}
     found, number = dask.compute(wanted, number)
-    return {**{k: float(v) for k, v in found.items()}, "quantiles": _quantiles(number)}
-
-
-def _quantiles(number):
-    import numpy as np
-
-    cumulated = np.cumsum(number)
-    ranks = [np.floor(q * (cumulated[-1] - 1)) for q in QUANTILES]
-    return {str(q): int(np.searchsorted(cumulated, r, "right")) - 32768 for q, r in zip(QUANTILES, ranks, strict=True)}
+    moments = {name: float(value) for name, value in found.items()}
+    values, cumulated = np.arange(-32768, 32768), np.cumsum(number)
+    percentiles = {}
+    for q in PERCENTILES:
+        rank = q / 100 * (cumulated[-1] - 1)
+        low, high = values[np.searchsorted(cumulated, [np.floor(rank), np.ceil(rank)], "right")]
+        percentiles[str(q)] = float(low + (high - low) * (rank % 1))
+    histogram, _ = np.histogram(values, BINS, (moments["min"], moments["max"]), weights=number)
+    return {**moments, "percentiles": percentiles, "histogram": histogram.astype(int).tolist()}
 
 
 def simpleitk(store):
@@ -62,9 +65,7 @@ def ours_labels(store):
     image = ci.open_image(store)
     if not hasattr(image.img, "count_labels"):
         return {"skip": "this chunkimg has no .img.count_labels()"}
-    found = image.img.count_labels()
-    pairs = found.items() if hasattr(found, "items") else zip(found["label"], found["count"], strict=True)
-    return {"counts": {str(int(k)): int(v) for k, v in pairs}}
+    return _counts(*image.img.count_labels())
 
 
 def _counts(labels, number):

@@ -15,7 +15,8 @@ def tensorstore(a, b, dest):
     first, second, out = open_ts(a), open_ts(b), open_ts(dest)
 
     def read(z):
-        return first[z : z + deep].read(), second[z : z + deep].read()
+        part = slice(z, min(z + deep, first.shape[0]))
+        return first[part].read(), second[part].read()
 
     following, before = read(0), None
     for z in range(0, first.shape[0], deep):
@@ -23,7 +24,7 @@ def tensorstore(a, b, dest):
         slab = now[0].result() - now[1].result()
         if before is not None:
             before.result()
-        before = out[z : z + deep].write(slab)
+        before = out[z : z + len(slab)].write(slab)
     before.result()
 
 
