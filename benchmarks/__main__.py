@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     chosen = choose(options.workloads, parser)
     if options.list:
-        print("\n".join(describe(w) for w in chosen))
+        print("\n".join(describe(w, options.size) for w in chosen))
         return 0
     scratch = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=options.folder)).resolve()
     try:
@@ -53,11 +53,11 @@ def choose(patterns: list[str], parser: argparse.ArgumentParser) -> list[Workloa
     return [w for w in WORKLOADS if any(fnmatch.fnmatch(w.name.lower(), n) for n in names)]
 
 
-def describe(workload: Workload) -> str:
+def describe(workload: Workload, mib: int) -> str:
     lines = [f"{workload.name}: {workload.title}"]
     for c in workload.contenders:
-        missing = c.missing()
-        lines.append(f"    {c.role:5}  {c.name}" + (f"  (skipped: needs {', '.join(missing)})" if missing else ""))
+        why = c.why_not(mib)
+        lines.append(f"    {c.role:5}  {c.name}" + (f"  (skipped: {why})" if why else ""))
     return "\n".join(lines)
 
 

@@ -45,6 +45,8 @@ class Contender:
         Instead of the workload's.
     component : bool
         What counts is the time that the function itself tells, not that of the process.
+    holds : float
+        Images that it holds in memory; skipped where that is most of what the machine has.
     """
 
     name: str
@@ -56,9 +58,17 @@ class Contender:
     check: verify.Check | None = None
     suffix: str | None = None
     component: bool = False
+    holds: float = 0
 
     def missing(self) -> list[str]:
         return [n for n in self.needs if importlib.util.find_spec(n) is None]
+
+    def why_not(self, mib: int) -> str:
+        """Why it cannot run with images of `mib` MiB; empty where it can."""
+        if missing := self.missing():
+            return f"needs {', '.join(missing)}"
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+        return f"would hold {self.holds * mib / 1024:.0f} GiB in memory" if self.holds * mib > 0.7 * there else ""
 
 
 @dataclass(frozen=True)
@@ -102,10 +112,7 @@ def run_workload(
     wanted = [c for c in workload.contenders if peers or c.role != "peer"]
     if only is not None:
         wanted = [c for c in wanted if c.role == "ours" or any(fnmatch.fnmatch(c.name, name) for name in only)]
-    rows = [Row(c) for c in wanted]
-    for row in rows:
-        if missing := row.contender.missing():
-            row.skipped = f"needs {', '.join(missing)}"
+    rows = [Row(c, skipped=c.why_not(data.mib)) for c in wanted]
     return _warm(workload, data, rounds, rows) if workload.regions else _fresh(workload, data, rounds, rows)
 
 
@@ -127,11 +134,13 @@ def _turn(workload: Workload, row: Row, data: Data, counts: bool) -> None:
     cache = data.scratch / "cache"
     try:
         took = run(_command(workload, row, data), CHUNKIMG_CACHE=str(cache), TMPDIR=str(data.scratch))
-        printed = json.loads(took.stdout) if isinstance(contender.call, str) and took.stdout else {}
+        # others may print too; what a function gives is the last line
+        last = took.stdout.rstrip().rpartition("\n")[2]
+        printed = json.loads(last) if isinstance(contender.call, str) and last.startswith("{") else {}
         if "skip" in printed:
             row.skipped = printed["skip"]
             return
-        (contender.check or workload.check)(data, dest, took.stdout)
+        (contender.check or workload.check)(data, dest, last)
         row.output_mib = _size(dest) / 2**20 if dest.exists() else None
     except Exception as error:
         # whatever is wrong with an output; also one that cannot be read at all

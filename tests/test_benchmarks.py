@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
+import chunkimg as ci
 from benchmarks import verify
 from benchmarks.__main__ import main
 from benchmarks.data import Data, grid_of, voxels, write_nifti
@@ -65,6 +67,13 @@ def test_a_zarr_store_of_ours_is_what_it_has_to_be(data, tmp_path):
     verify.voxels_of(verify.ct)(data, Path(data["ct_zarr"]), "")
     with pytest.raises(verify.Wrong, match="no coarser levels"):
         verify.pyramid(data, Path(data["ct_zarr"]), "")
+    ci.convert(data["ct"], tmp_path / "levels.zarr", pyramid=True)
+    verify.mean_pyramid(data, tmp_path / "levels.zarr", "")
+    coarse = verify.arrays(tmp_path / "levels.zarr")[1]
+    coarse = zarr.open_array(tmp_path / "levels.zarr" / coarse.path, mode="r+")
+    coarse[3, 20, 20] += 2
+    with pytest.raises(verify.Wrong, match="not the mean"):
+        verify.mean_pyramid(data, tmp_path / "levels.zarr", "")
 
 
 def test_what_is_wrong_or_fails_is_named(data):
@@ -84,6 +93,15 @@ def test_what_is_wrong_or_fails_is_named(data):
     assert "FileNotFoundError" in nothing.failed
     assert elsewhere.skipped == "needs a_module_that_is_nowhere"
     assert not fine.failed and len(fine.seconds) == 1
+
+
+def test_what_would_not_fit_into_memory_is_skipped(capsys):
+    heavy = Contender("heavy", "no.function", holds=3)
+    assert heavy.why_not(8) == "" and heavy.why_not(1 << 30) == "would hold 3145728 GiB in memory"
+    assert main(["W5n", "--list", "--size", str(1 << 30)]) == 0
+    assert "SimpleITK streaming_subtract  (skipped: " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["W77", "--list"])
 
 
 def test_peak_of_anonymous_memory_is_seen():

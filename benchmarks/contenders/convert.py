@@ -54,10 +54,23 @@ def zarrnii(source, dest):
     ZarrNii.from_nifti(source).to_ome_zarr(dest, max_layer=1)
 
 
+class _Mapped:
+    """Voxels that Dask reads block by block; a memmap itself would be copied into the graph."""
+
+    def __init__(self, source):
+        voxels = map_nifti(source)
+        self.source, self.shape, self.dtype, self.ndim = source, voxels.shape, voxels.dtype, voxels.ndim
+
+    def __getitem__(self, key):
+        import numpy as np
+
+        return np.array(map_nifti(self.source)[key])
+
+
 def _lazy(source):
     import dask.array as da
 
-    return da.from_array(map_nifti(source), chunks=128)
+    return da.from_array(_Mapped(source), chunks=128, name=source)
 
 
 def ngff_zarr(source, dest):
