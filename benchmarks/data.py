@@ -235,6 +235,9 @@ class Data:
     def _tiny_gz(self) -> Path:
         return self._made("tiny.nii.gz", "convert", self["ct"], "--z", "0:2", "--y", "0:16", "--x", "0:16")
 
+    def _own_gz(self) -> Path:
+        return self._made("own.nii.gz", "convert", self["ct"])
+
     def _indexed_gz(self) -> Path:
         path = self.scratch / "made" / "indexed.nii.gz"
         path.parent.mkdir(exist_ok=True)

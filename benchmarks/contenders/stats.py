@@ -6,10 +6,10 @@ PERCENTILES = (1, 25, 50, 75, 99)
 BINS = 256
 
 
-def ours(store):
+def ours(store, chunks="auto"):
     import chunkimg as ci
 
-    image = ci.open_image(store)
+    image = ci.open_image(store, chunks=chunks)
     if not hasattr(image.img, "stats"):
         return {"skip": "this chunkimg has no .img.stats()"}
     found = image.img.stats(PERCENTILES, bins=BINS)
@@ -19,6 +19,10 @@ def ours(store):
         "percentiles": {str(int(q)): float(v) for q, v in found.percentiles.items()},
         "histogram": found.histogram.counts.tolist(),
     }
+
+
+def ours_direct(store):
+    return ours(store, chunks=None)
 
 
 def dask(store):
@@ -59,13 +63,17 @@ def simpleitk(store):
     return {"min": out["minimum"], "max": out["maximum"], "mean": out["mean"], "std": std}
 
 
-def ours_labels(store):
+def ours_labels(store, chunks="auto"):
     import chunkimg as ci
 
-    image = ci.open_image(store)
+    image = ci.open_image(store, chunks=chunks)
     if not hasattr(image.img, "count_labels"):
         return {"skip": "this chunkimg has no .img.count_labels()"}
     return _counts(*image.img.count_labels())
+
+
+def ours_labels_direct(store):
+    return ours_labels(store, chunks=None)
 
 
 def _counts(labels, number):
