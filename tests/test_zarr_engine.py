@@ -31,7 +31,8 @@ def values(shape, dtype, seed=0):
         out.reshape(-1)[:4] = [np.nan, np.inf, -np.inf, -0.0][: out.size]
         return out
     limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    native = dtype.newbyteorder("=")
+    return np.asarray(rng.integers(limits.min, limits.max, shape, native, endpoint=True)).astype(dtype)
 
 
 def written(path, data, **options):
@@ -95,7 +96,7 @@ def compressors():
     yield "lz4", None, numcodecs.LZ4()
 
 
-@pytest.mark.parametrize(("name", "v3", "v2"), compressors())
+@pytest.mark.parametrize(("name", "v3", "v2"), list(compressors()))
 def test_codecs(tmp_path, name, v3, v2):
     data = values((7, 9, 11), "i2") // 256
     written(tmp_path / "2.zarr", data, chunks=(3, 4, 5), compressors=v2, zarr_format=2)

@@ -146,7 +146,7 @@ def _pieces(r: range, size: int) -> Sequence[int]:
 def _consistent(spec: ArraySpec) -> bool:
     if not len(spec.shape) == len(spec.chunks) == len(spec.unit):
         return False
-    if min(spec.shape, default=1) < 0 or min(*spec.chunks, *spec.unit, 1) < 1 or spec.chunk_bytes > 1 << 40:
+    if min(spec.shape, default=1) < 0 or min((*spec.chunks, *spec.unit), default=1) < 1 or spec.chunk_bytes > 1 << 40:
         return False
     if spec.axes is not None and sorted(spec.axes) != list(range(len(spec.shape))):
         return False
