@@ -13,11 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Pending", "each", "pool", "start", "thread_count"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Pending", "each", "pool", "scratch", "start", "thread_count"]
 
 Item = TypeVar("Item")
 
 _MOST = 16
+#: bytes of scratch memory that a thread keeps
+_KEPT = 8 << 20
 _END = object()
 _pool: ThreadPoolExecutor | None = None
 _opening = threading.Lock()
@@ -41,6 +46,20 @@ def pool() -> ThreadPoolExecutor:
 
 def _begin() -> None:
     _here.works = True
+
+
+def scratch(nbytes: int) -> NDArray[np.uint8]:
+    """Memory of this thread, the same each time: what was put there before is gone.
+
+    Chunks come and go by the thousand; fresh memory for each would cost the kernel as much as the codec.
+    """
+    found: NDArray[np.uint8] | None = getattr(_here, "scratch", None)
+    if found is None or len(found) < nbytes:
+        found = np.empty(nbytes, np.uint8)
+        # what a single large piece needed is not kept
+        if nbytes <= _KEPT:
+            _here.scratch = found
+    return found[:nbytes]
 
 
 def _forget() -> None:

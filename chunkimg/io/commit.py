@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -157,6 +156,8 @@ def partial_directory(dest: Path, overwrite: bool = False, resume: bool = False)
 
 def _abandon(partial: Path) -> None:
     """Remove a folder in which threads of a failed write may still be finishing what they had begun."""
+    import shutil
+
     for wait in (0.0, 0.01, 0.05, 0.2, 1.0):
         time.sleep(wait)
         shutil.rmtree(partial, ignore_errors=True)
@@ -166,6 +167,8 @@ def _abandon(partial: Path) -> None:
 
 def empty_folder(folder: Path) -> None:
     """Remove what is in a folder."""
+    import shutil
+
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -188,6 +191,8 @@ def _swap(partial: Path, dest: Path, overwrite: bool) -> None:
 
 
 def _remove(path: Path) -> None:
+    import shutil
+
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

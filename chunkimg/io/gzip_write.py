@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..errors import FormatError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["GzipWriter"]
 
@@ -44,6 +47,8 @@ class GzipWriter:
     """
 
     def __init__(self, fd: int, level: int, start: int = 0) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         if not 0 <= level <= 3:
             raise FormatError(f"gzip level {level}: ISA-L has levels 0 to 3")
         self._fd, self._level = fd, level

@@ -26,7 +26,7 @@ class _Shard:
 
     key: str
     left: int
-    parts: dict[int, bytes] = field(default_factory=dict)
+    parts: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 class ArrayWriter:
@@ -90,10 +90,10 @@ class ArrayWriter:
                 for k, n, r in zip(at, spec.chunks, region, strict=True)
             )
         ]
-        data = b"" if spec.fill is not None and _is_fill(part, spec.fill) else encode(spec, part)
+        data: tuple[bytes, ...] = () if spec.fill is not None and _is_fill(part, spec.fill) else encode(spec, part)
         if shard is None:
             if data:
-                self.store.put(self._key(at), data)
+                self.store.put(self._key(at), *data)
             return
         place = int(np.ravel_multi_index(tuple(k % n for k, n in zip(at, spec.per_shard, strict=True)), spec.per_shard))
         with self._lock:
@@ -101,14 +101,15 @@ class ArrayWriter:
             shard.left -= 1
             last = not shard.left
         if last and any(shard.parts.values()):
-            self.store.put(shard.key, _joined(spec, shard.parts))
+            self.store.put(shard.key, *_joined(spec, shard.parts))
 
 
-def _joined(spec: ArraySpec, parts: dict[int, bytes]) -> bytes:
-    """A shard: its chunks in C order, and their index."""
-    ordered = [parts.get(k, b"") for k in range(int(np.prod(spec.per_shard)))]
-    index = encode_index(spec, [len(p) for p in ordered])
-    return b"".join([index, *ordered] if spec.index_first else [*ordered, index])
+def _joined(spec: ArraySpec, parts: dict[int, tuple[bytes, ...]]) -> list[bytes]:
+    """The bytes of a shard: its chunks in C order, and their index."""
+    ordered = [parts.get(k, ()) for k in range(int(np.prod(spec.per_shard)))]
+    index = encode_index(spec, [sum(map(len, p)) for p in ordered])
+    chunks = [piece for chunk in ordered for piece in chunk]
+    return [index, *chunks] if spec.index_first else [*chunks, index]
 
 
 def _is_fill(part: Block, fill: complex) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import Block
+from ..workers import scratch
 from .zarr_spec import INDEX_ROW, ArraySpec, Compressor
 
 __all__ = ["ABSENT", "BadChunkError", "decode", "decode_index", "encode", "encode_index"]
@@ -29,7 +30,9 @@ class BadChunkError(Exception):
 
 
 def decode(spec: ArraySpec, data: bytes) -> Block:
-    """The voxels of a chunk, with the array's axes, in the byte order of the store; maybe read-only.
+    """The voxels of a chunk, with the array's axes, in the byte order of the store.
+
+    They lie in scratch memory of this thread: take what is wanted of them before it decodes another chunk.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
     else:
         _same_size(int.from_bytes(data[:4], "little"), expected)
         from numcodecs.lz4 import decompress
-    out = np.empty(expected, np.uint8)
+    out = scratch(expected)
     try:
         decompress(data, out)
     except (RuntimeError, ValueError) as error:
@@ -131,16 +134,24 @@ def _members(data: bytes, expected: int) -> bytes:
         raise BadChunkError(f"gzip: {error}") from error
 
 
-def encode(spec: ArraySpec, block: Block) -> bytes:
-    """The bytes of a chunk; `block` has the shape of a chunk, or less at the end of the array."""
+def encode(spec: ArraySpec, block: Block) -> tuple[bytes, bytes]:
+    """The bytes of a chunk, and its checksum or nothing; at the end of the array `block` may be less than a chunk."""
     if block.shape != spec.chunks:
         whole = np.full(spec.chunks, 0 if spec.fill is None else spec.fill, spec.dtype)
         whole[tuple(map(slice, block.shape))] = block
         block = whole
     if spec.axes is not None:
         block = block.transpose(spec.axes)
-    data = _compressed(spec.compressor, np.ascontiguousarray(block, spec.dtype))
-    return data + _crc(data) if spec.checksum else data
+    data = _compressed(spec.compressor, _contiguous(block, spec.dtype))
+    return data, _crc(data) if spec.checksum else b""
+
+
+def _contiguous(block: Block, dtype: np.dtype[Any]) -> Block:
+    if block.flags.c_contiguous and block.dtype == dtype:
+        return block
+    out = scratch(block.size * dtype.itemsize).view(dtype).reshape(block.shape)
+    out[...] = block
+    return out
 
 
 def _crc(data: bytes) -> bytes:

@@ -150,7 +150,7 @@ class _Flow:
 
         def reduce(start: int) -> None:
             fine = block[(*at, slice(start * factor, (start + step) * factor))]
-            out[(*at, slice(start, start + step))] = METHODS[self._method](fine, self._factors)
+            METHODS[self._method](fine, self._factors, out[(*at, slice(start, start + step))])
 
         if out.size:
             each(reduce, range(0, out.shape[z], step))

@@ -61,7 +61,7 @@ class Nodes:
         values = np.asarray(values)
         spec = spec_of(self.zarr_format, values.shape, values.dtype, values.shape)
         self.array(path, spec, dims, attributes)
-        self.store.put(f"{path}/{spec.key((0,) * values.ndim)}", encode(spec, values))
+        self.store.put(f"{path}/{spec.key((0,) * values.ndim)}", *encode(spec, values))
 
     def reopened(self, path: str, spec: ArraySpec) -> Any:
         """An array whose chunks are there, to be read while its metadata still waits."""
