@@ -65,6 +65,7 @@ LAYERS = [
         "io.nrrd_data",
         "io.zarr_array",
         "io.compare",
+        "io.spool",
         "io.reduce",
         "io.file_check",
     },

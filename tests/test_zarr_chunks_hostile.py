@@ -72,14 +72,16 @@ def lied(data, at, value):
 @pytest.mark.parametrize(
     ("name", "data"),
     [
-        *[(name, data[:cut]) for name, data in [("gzip", GZIP), ("zlib", ZLIB), ("lz4", LZ4), ("blosc", BLOSC), ("zstd", ZSTD)]
+        *[(name, data[:cut])
+          for name, data in [("gzip", GZIP), ("zlib", ZLIB), ("lz4", LZ4), ("blosc", BLOSC), ("zstd", ZSTD)]
           for cut in (0, 1, 3, 7, 15, 16, 17, len(data) // 2, len(data) - 1)],
         # fewer or more than the chunk has
         ("gzip", gzip.compress(DATA[:-1])), ("gzip", gzip.compress(DATA + b"x")), ("gzip", GZIP + GZIP),
         ("zlib", zlib.compress(DATA[:-1])), ("zlib", zlib.compress(DATA + b"x")),
         ("zstd", bytes(compress(DATA[:-1]))), ("zstd", bytes(compress(DATA + b"x"))),
         ("zstd", zstd_frame(N - 1)), ("zstd", zstd_frame(N + 1)), ("zstd", zstd_frame(1 << 30)),
-        ("lz4", bytes(numcodecs.LZ4().encode(DATA[:-1]))), ("lz4", lied(bytes(numcodecs.LZ4().encode(DATA[:-1])), 0, N)),
+        ("lz4", bytes(numcodecs.LZ4().encode(DATA[:-1]))),
+        ("lz4", lied(bytes(numcodecs.LZ4().encode(DATA[:-1])), 0, N)),
         ("blosc", bytes(numcodecs.Blosc("lz4").encode(DATA[:-1]))),
         # bombs, and sizes that are lies
         ("gzip", gzip.compress(bytes(64 << 20))), ("zlib", zlib.compress(bytes(64 << 20))),
@@ -197,7 +199,7 @@ def test_links(store):
     chunk.symlink_to(path.parent / "annexed")
     np.testing.assert_array_equal(ci.open_image(path).values, data)
     (path.parent / "annexed").unlink()
-    with pytest.raises(ci.FormatError, match="a link to .*annexed, which is not there"):
+    with pytest.raises(ci.FormatError, match=r"a link to .*annexed, which is not there"):
         _ = ci.open_image(path).values
 
 
@@ -205,11 +207,11 @@ def test_no_files(store):
     path, _, chunk = store
     chunk.unlink()
     chunk.mkdir()
-    with pytest.raises(ci.FormatError, match="1/2/0: .*no file"):
+    with pytest.raises(ci.FormatError, match=r"1/2/0: .*no file"):
         _ = ci.open_image(path).values
     chunk.rmdir()
     os.mkfifo(chunk)
-    with pytest.raises(ci.FormatError, match="1/2/0: .*no file"):
+    with pytest.raises(ci.FormatError, match=r"1/2/0: .*no file"):
         _ = ci.open_image(path).values
 
 

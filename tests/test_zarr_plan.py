@@ -81,6 +81,17 @@ def test_levels_of_files(tmp_path, name, options):
         assert_levels(tmp_path / f"{k}.zarr", ci.open_image(source).values, mean_blocks)
 
 
+@pytest.mark.parametrize("name", ["s.nii.gz", "s.nrrd"])
+def test_chunks_deeper_than_the_budget_holds_of_planes(tmp_path, name):
+    """A file that is decoded front to back is decoded once all the same."""
+    image = ci.from_array(noise((40, 300, 350)), spacing=(1, 1, 1))
+    image.img.save(tmp_path / name)
+    chunks = {"z": 32, "y": 40, "x": 50}
+    assert not a_plan(tmp_path / name, chunks=chunks, budget=MIB).levels[0].is_run
+    ci.convert(tmp_path / name, tmp_path / "a.zarr", pyramid=True, chunks=chunks, budget=MIB)
+    assert_levels(tmp_path / "a.zarr", image.values, mean_blocks)
+
+
 def a_plan(source, **options):
     volume = registry.format_of(str(source)).open(str(source), ReadOptions())
     return plan_of(volume, "a.zarr", WriteOptions(**options))

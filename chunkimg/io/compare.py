@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..chunks import block_shape, regions, slab_bytes
-from ..lazy import Block, LazyArray, Region, ViewArray
+from ..lazy import Block, LazyArray, Region
 from ..ops.difference import Tally, Tolerance
 from ..volume import Volume
-from .copy import copy, read_ahead
-from .files import Layout, file_array
+from .copy import read_ahead
 from .format import Progress
-from .raw import RunWriter, stored_shape
-from .source import FileSource
+from .spool import spooled
 
 __all__ = ["VoxelDifference", "compare_voxels"]
 
@@ -145,7 +140,7 @@ def _in_step(
     with ExitStack() as stack:
         for k in spool:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chunkimg-"))
-            arrays[k] = _spooled(arrays[k], folder, budget, progress)
+            arrays[k] = spooled(arrays[k], folder, budget, progress)
         order, block = _slabs(arrays[0], arrays[1], budget)
         yield arrays, regions(a.shape, block, order)
 
@@ -193,23 +188,3 @@ def _unit(a: LazyArray, b: LazyArray, budget: int) -> tuple[int, ...] | None:
     most = 2 * slab_bytes(budget) // (a.dtype.itemsize + b.dtype.itemsize)
     fitting = [unit for unit in ([both] if few else []) + [a.chunks, b.chunks] if math.prod(unit) <= most]
     return fitting[0] if fitting else None
-
-
-def _spooled(array: LazyArray, folder: str, budget: int, progress: Progress | None) -> LazyArray:
-    """The same array, its voxels in a file in `folder`."""
-    if isinstance(array, ViewArray) and array.file_order is None:
-        # what the view shows is read front to back, not the view
-        return ViewArray(_spooled(array.source, folder, budget, progress), array.picks, array.axes)
-    order = array.file_order or tuple(range(array.ndim))
-    shape = stored_shape(array.shape, order)
-    block = block_shape(array.shape, array.dtype.itemsize, order=order, front_to_back=True, target=slab_bytes(budget))
-    path = os.path.join(folder, "voxels")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        writer = RunWriter(fd, 0, array.dtype, shape, order)
-        writer.reserve()
-        copy(array, writer, regions(array.shape, block, order), progress)
-    finally:
-        os.close(fd)
-    axes = tuple(int(k) for k in np.argsort(order))
-    return file_array(FileSource.open(path), Layout(0, array.dtype, shape, axes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..ops.downsample import METHODS, CoarsenedArray
 from ..workers import Pending, each
 from .cluster import active_client, write_on_workers
 from .copy import copy
+from .spool import spooled
 from .zarr_append import ArrayWriter
 from .zarr_plan import LevelPlan, WritePlan
 from .zarr_put import Folder, Store
@@ -49,12 +51,29 @@ def fill(
     done : callable, optional
         Whether a key is stored already: slabs of which all is are left out.
     """
+    if source.front_to_back and source.file_order is not None and not plan.levels[0].is_run:
+        # decoded once, and read as stored pieces need it; what lies in a temporary file is read on this machine alone
+        with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
+            _fill(plan, spooled(source, folder, plan.budget), store, stored, progress, done, here=True)
+    else:
+        _fill(plan, source, store, stored, progress, done, here=source.front_to_back)
+
+
+def _fill(
+    plan: WritePlan,
+    source: LazyArray,
+    store: Store,
+    stored: Callable[[LevelPlan], LazyArray],
+    progress: Callable[[int], Any] | None,
+    done: Callable[[str], bool] | None,
+    here: bool,
+) -> None:
     z = plan.dims.index("z")
     levels = list(plan.levels)
     while levels:
         slabs = list(_missing(levels[0], done, progress))
         # slabs that are left out, or read elsewhere, do not pass by
-        folder = store if isinstance(store, Folder) and not source.front_to_back else None
+        folder = store if isinstance(store, Folder) and not here else None
         client = None if folder is None else active_client()
         flows = levels[0].flows(z) and len(slabs) == levels[0].slab_count and client is None
         count = len(levels) if flows else 1
@@ -64,7 +83,7 @@ def fill(
             copy(source, _Flow(levels[:count], z, plan.method, store, progress).write, slabs, progress)
         last, levels = levels[count - 1], levels[count:]
         if levels:
-            source = CoarsenedArray(stored(last), levels[0].factors, plan.method)
+            source, here = CoarsenedArray(stored(last), levels[0].factors, plan.method), False
 
 
 def _missing(

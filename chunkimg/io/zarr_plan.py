@@ -53,14 +53,11 @@ class LevelPlan:
         """The level with slabs that suit how `source` is read."""
         sequential = source.front_to_back and source.file_order is not None
         order = source.file_order or tuple(range(source.ndim))
-        slab = block_shape(
-            spec.shape,
-            source.dtype.itemsize,
-            unit=spec.unit,
-            order=order,
-            front_to_back=sequential,
-            target=slab_bytes(budget),
-        )
+        shape, itemsize, unit, target = spec.shape, source.dtype.itemsize, spec.unit, slab_bytes(budget)
+        slab = block_shape(shape, itemsize, unit=unit, order=order, front_to_back=sequential, target=target)
+        if any(s % u and s != n for s, u, n in zip(slab, unit, shape, strict=True)):
+            # stored pieces are deeper than what the budget holds of planes: see `is_run`
+            slab = block_shape(shape, itemsize, unit=unit, order=order, target=target)
         return cls(path, spec, tuple(factors), slab, tuple(order))
 
     @property
@@ -80,6 +77,12 @@ class LevelPlan:
         """Keys of what a slab stores."""
         for at in self.spec.touched(region, self.spec.unit):
             yield f"{self.path}/{self.spec.key(at)}"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether slabs are runs of a file in this order, one behind the other."""
+        cut = [k for k, a in enumerate(self.order) if self.slab[a] < self.spec.shape[a]]
+        return all(self.slab[a] == 1 for a in self.order[: cut[-1]]) if cut else True
 
     def flows(self, z: int) -> bool:
         """Whether slabs are whole planes one behind the other along axis `z`.
