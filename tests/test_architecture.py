@@ -40,6 +40,7 @@ LAYERS = [
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",
+        "io.gzip_table",
         "io.nifti_header",
         "io.gzip_write",
         "io.encoders",

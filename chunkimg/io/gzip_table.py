@@ -1,0 +1,148 @@
+"""The table of members inside a gzip file, by which it is read at any place without an index file.
+
+A stream that `gzip_write` writes consists of members of equal content. Behind them follow empty members, whose extra
+fields (RFC 1952, section 2.3.1.1) hold the compressed size and the checksum of each member; the last one, of fixed
+size, says where that table starts. To every other reader these members are nothing. docs/gzip.md has the layout.
+
+Nothing here trusts a table: where anything in it does not fit the stream, there is none. What is then decoded by it is
+compared with its checksums.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .gzip_index import GzipIndex
+from .source import FileSource
+
+__all__ = ["MEMBER_HEAD", "MOST_ROWS", "ROW", "MemberTable", "index_inside", "packed_table", "read_table"]
+
+#: header of a member of content: deflate, no optional fields, no time, unknown system
+MEMBER_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+#: of each member: bytes in the file, checksum of the content
+ROW = np.dtype([("size", "<u4"), ("crc", "<u4")])
+#: more members (2 TiB of content) get no table, and none is read
+MOST_ROWS = 1 << 23
+#: header of a member with an extra field that has one subfield "CI": size of the field, size of the subfield
+_EXTRA = struct.Struct("<10sH2sH")
+_EXTRA_HEAD, _ID = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff", b"CI"
+#: an empty deflate block, checksum and length of nothing
+_NOTHING = b"\x03\0" + bytes(8)
+#: rows that fit one extra field
+_ROWS_EACH = (0xFFFF - 4) // ROW.itemsize
+#: magic, place of the table, rows, bytes of content, bytes of content of each member but the last, checksum of the
+#: rows; behind it stands its own checksum
+_FOOT = struct.Struct("<8sQQQII")
+_FOOT_MAGIC = b"CITABLE1"
+_OVERHEAD = _EXTRA.size + len(_NOTHING)
+_FOOT_SIZE = _OVERHEAD + _FOOT.size + 4
+#: no gzip member is shorter: head, an empty block, checksum and length
+_LEAST = len(MEMBER_HEAD) + len(_NOTHING)
+
+Read = Callable[[int, int], bytes]
+
+
+@dataclass(frozen=True)
+class MemberTable:
+    """The members of a gzip stream.
+
+    Attributes
+    ----------
+    rows : ndarray of ROW
+        Compressed size and checksum of each.
+    content : int
+        Bytes of content in all.
+    step : int
+        Bytes of content of each member but the last, which has from one byte to as many.
+    """
+
+    rows: NDArray[Any]
+    content: int
+    step: int
+
+
+def packed_table(table: MemberTable) -> Iterator[bytes]:
+    """The empty members that follow the members of content."""
+    raw = table.rows.tobytes()
+    each = _ROWS_EACH * ROW.itemsize
+    for at in range(0, len(raw), each):
+        yield _empty_member(raw[at : at + each])
+    place = int(table.rows["size"].sum(dtype=np.int64))
+    foot = _FOOT.pack(_FOOT_MAGIC, place, len(table.rows), table.content, table.step, zlib.crc32(raw))
+    yield _empty_member(foot + struct.pack("<I", zlib.crc32(foot)))
+
+
+def read_table(read: Read, size: int) -> MemberTable | None:
+    """The table of a gzip stream, if it has one that fits: two reads, one where there is none.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a position and a number of bytes; the bytes of the stream there, fewer at its end.
+    size : int
+        Bytes of the stream.
+    """
+    if size < _FOOT_SIZE:
+        return None
+    last = read(size - _FOOT_SIZE, _FOOT_SIZE)
+    foot, own = last[_EXTRA.size : -len(_NOTHING) - 4], last[-len(_NOTHING) - 4 : -len(_NOTHING)]
+    if len(last) != _FOOT_SIZE or last != _empty_member(foot + own) or zlib.crc32(foot) != int.from_bytes(own, "little"):
+        return None
+    magic, place, count, content, step, checksum = _FOOT.unpack(foot)
+    if magic != _FOOT_MAGIC or not 0 < count <= MOST_ROWS or count * _LEAST > place:
+        return None
+    if not (count - 1) * step < content <= count * step or place + _table_size(count) + _FOOT_SIZE != size:
+        return None
+    rows = _rows(read(place, _table_size(count)), count, checksum)
+    if rows is None or rows["size"].min() < _LEAST or int(rows["size"].sum(dtype=np.int64)) != place:
+        return None
+    return MemberTable(rows, content, step)
+
+
+@lru_cache(maxsize=4)
+def index_inside(source: FileSource) -> GzipIndex | None:
+    """The index that a gzip file carries in itself; None if it has no table that fits."""
+    with source.open_checked() as fd:
+        table = read_table(lambda at, count: os.pread(fd, count, source.start + at), source.size - source.start)
+    if table is None:
+        return None
+    sizes = table.rows["size"].astype(np.uint64)
+    checkpoints = np.zeros(len(sizes), [("bit", "<u8"), ("crc", "<u4"), ("window_size", "<u4")])
+    # nothing before a member is referred to: there are no windows
+    checkpoints["bit"] = 8 * (np.cumsum(sizes) - sizes + np.uint64(source.start + len(MEMBER_HEAD)))
+    checkpoints["crc"] = table.rows["crc"]
+    bounds = np.append(np.arange(len(sizes), dtype=np.int64) * table.step, table.content)
+    size = _table_size(len(sizes)) + _FOOT_SIZE
+    return GzipIndex(source.path, size, table.content, bounds, checkpoints, inside=True)
+
+
+def _empty_member(payload: bytes) -> bytes:
+    return _EXTRA.pack(_EXTRA_HEAD, len(payload) + 4, _ID, len(payload)) + payload + _NOTHING
+
+
+def _table_size(count: int) -> int:
+    return count * ROW.itemsize + -(-count // _ROWS_EACH) * _OVERHEAD
+
+
+def _rows(raw: bytes, count: int, checksum: int) -> NDArray[Any] | None:
+    """The rows in the members of a table, if these are just what is written."""
+    each = _ROWS_EACH * ROW.itemsize
+    parts = []
+    for at in range(0, len(raw), each + _OVERHEAD):
+        part = raw[at : at + each + _OVERHEAD]
+        parts.append(part[_EXTRA.size : -len(_NOTHING)])
+        if part != _empty_member(parts[-1]):
+            return None
+    payload = b"".join(parts)
+    if len(payload) != count * ROW.itemsize or zlib.crc32(payload) != checksum:
+        return None
+    return np.frombuffer(payload, ROW)
