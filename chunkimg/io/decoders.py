@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
         raise
 
 
-def _decoder(file: IO[bytes], coding: str) -> Any:
+def _decoder(file: BinaryIO, coding: str) -> Any:
     if coding == "gzip":
         from isal import isal_zlib
 

@@ -101,7 +101,11 @@ def read_table(read: Read, size: int) -> PieceTable | None:
         return None
     last = read(size - _FOOT_SIZE, _FOOT_SIZE)
     foot, own = last[_EXTRA.size : -len(_NOTHING) - 4], last[-len(_NOTHING) - 4 : -len(_NOTHING)]
-    if len(last) != _FOOT_SIZE or last != _empty_member(foot + own) or zlib.crc32(foot) != int.from_bytes(own, "little"):
+    if (
+        len(last) != _FOOT_SIZE
+        or last != _empty_member(foot + own)
+        or zlib.crc32(foot) != int.from_bytes(own, "little")
+    ):
         return None
     magic, place, count, content, step, checksum = _FOOT.unpack(foot)
     if magic != _FOOT_MAGIC or not 0 < count <= MOST_ROWS or count * _LEAST > place:
