@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import importlib
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from . import __version__, cli_check
-from .cli_common import numbers, progress_bar, report
+from . import __version__
+from .cli_common import keep_memory, numbers, progress_bar, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
@@ -57,7 +56,13 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--pyramid", is_flag=True, help="Zarr: add coarser resolution levels."),
         click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
-        click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
+        click.option(
+            "--codec",
+            metavar="NAME",
+            help="Zarr: fast, balanced (default) or small; or blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5), none.",
+        ),
+        click.option("--resume", is_flag=True, help="Zarr: go on where the same command was cut off."),
+        click.option("--plan", "plan_only", is_flag=True, help="Zarr: print what would be written, and write nothing."),
         click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
         click.option(
@@ -81,7 +86,23 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """A group some of whose commands are imported when they are asked for."""
+
+    #: command -> module that defines it
+    elsewhere: ClassVar = {"diff": "cli_check", "validate": "cli_check"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f".{self.elsewhere[cmd_name]}", __package__), cmd_name)
+        return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chunkimg")
 def cli() -> None:
     """Medical and biological volumes larger than memory: NIfTI, NRRD and OME-Zarr, geometry kept exact."""
@@ -129,7 +150,7 @@ def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
 
 
 def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
-    from .api import write_volume
+    from .api import plan_volume, write_volume
     from .io.format import ReadOptions
     from .io.registry import format_of
 
@@ -142,7 +163,11 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
         x, y, z = volume.grid.box(*box)
         volume = volume.crop(x=x, y=y, z=z)
     volume = volume.crop(**region)
+    plan_only = options.pop("plan_only")
     given = {k: v for k, v in options.items() if v is not None and v is not False}
+    if plan_only:
+        click.echo(plan_volume(volume, dst, **given))
+        return
     with progress_bar() as progress:
         write_volume(volume, dst, progress=progress, **given)
 
@@ -165,6 +190,8 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
             failed = True
             continue
         if as_json:
+            import json
+
             click.echo(json.dumps(_as_json(found), allow_nan=False))
             continue
         if at:
@@ -251,10 +278,6 @@ def _print_header(header: Any, fields: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-cli.add_command(cli_check.diff)
-cli.add_command(cli_check.validate)
-
-
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, ChunkImgWarning):
         click.echo(f"chunkimg: warning: {message}", err=True)
@@ -262,9 +285,9 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
-    logging.getLogger("chunkimg").setLevel(logging.ERROR)
     try:
         cli.main(prog_name="chunkimg", standalone_mode=False)
     except click.ClickException as error:

@@ -11,7 +11,7 @@ import click
 
 from .errors import ChunkImgError
 
-__all__ = ["numbers", "progress_bar", "report"]
+__all__ = ["keep_memory", "numbers", "progress_bar", "report"]
 
 
 def report(error: BaseException) -> None:
@@ -24,6 +24,22 @@ def report(error: BaseException) -> None:
 def numbers(values: Any) -> str:
     """Numbers as a person reads them."""
     return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"
+
+
+def keep_memory() -> None:
+    """Let this process, which is the command's own, keep the memory of chunks that come and go (glibc; else nothing).
+
+    By default glibc hands pieces of some MiB back to the system each time they are freed, and the system clears the
+    next ones: 55 000 page faults and 0.15 s in converting 512 MiB (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD).
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(-3, 8 << 20)
+    mallopt(-1, 64 << 20)
 
 
 class _Bar:

@@ -1,4 +1,4 @@
-"""Codecs of Zarr arrays: names, and the default per kind of data."""
+"""Codecs of Zarr arrays: names and profiles, by kind of data. Figures: benchmarks/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -7,69 +7,81 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
+from .zarr_spec import Compressor
 
-__all__ = ["NAMES", "compressor"]
+__all__ = ["NAMES", "PROFILES", "compressor"]
 
 #: name -> highest level
 _LEVELS = {"blosc-zstd": 9, "blosc-lz4": 9, "zstd": 22, "gzip": 9, "none": 0}
 _DEFAULT = {"blosc-zstd": 3, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 NAMES = tuple(_LEVELS)
+_SHUFFLES = ("shuffle", "bitshuffle", "noshuffle")
+
+#: profile -> kind of data -> codec. Shuffling cuts the long runs of labels and does nothing for single bytes
+PROFILES = {
+    "fast": {
+        "bytes": "blosc-lz4:5:bitshuffle",
+        "integers": "blosc-lz4:5:bitshuffle",
+        "floats": "blosc-lz4:5:shuffle",
+        "labels": "zstd:1",
+    },
+    "balanced": {
+        "bytes": "zstd:1",
+        "integers": "blosc-zstd:1:shuffle",
+        "floats": "blosc-zstd:1:shuffle",
+        "labels": "zstd:3",
+    },
+    "small": {
+        "bytes": "zstd:9",
+        "integers": "blosc-zstd:6:bitshuffle",
+        "floats": "blosc-zstd:6:shuffle",
+        "labels": "zstd:9",
+    },
+}
 
 
-def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False, zarr_format: int = 3) -> Any:
-    """A zarr compressor, or several; those of Zarr v3 notice damage by a checksum.
+def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> Compressor | None:
+    """How chunks are compressed; all of these are read by zarr-python, tensorstore, zarrs and zarrita.
 
     Parameters
     ----------
     name : str or None
-        One of `NAMES`, with an optional level as in ``"zstd:5"``; None for the default: plain zstd for labels and
-        single bytes, blosc zstd with bit-shuffling for integers and byte-shuffling for floating point. All are read by
-        zarr-python, tensorstore, zarrs and zarrita.
+        A profile: ``"fast"``, ``"balanced"`` (also for None) or ``"small"``; or one of `NAMES`, with an optional level
+        as in ``"zstd:5"``, and for blosc an optional filter as in ``"blosc-zstd:5:bitshuffle"``. Without one, blosc
+        shuffles the bits of integers and the bytes of floating point.
     dtype : numpy dtype
         Type of the voxels.
     labels : bool
         Whether voxels are labels.
-    zarr_format : int
-        2 or 3: they know the same codecs by different objects.
 
     Raises
     ------
     FormatError
-        If the name or level is not known.
+        If the name, level or filter is not known.
     """
-    if name is None:
-        name = "zstd:1" if labels or dtype.kind == "b" else "blosc-zstd:3"
-    kind, _, text = name.partition(":")
-    if kind not in NAMES or (text and not text.isdigit()):
-        raise FormatError(f"codec {name!r} is not known; choose one of {', '.join(NAMES)}, with a level as in zstd:5")
-    level = int(text) if text else None
-    if level is not None and level > _LEVELS[kind]:
+    by_kind = PROFILES.get("balanced" if name is None else name)
+    if by_kind is not None:
+        name = by_kind[_kind(dtype, labels)]
+    assert name is not None
+    kind, *more = name.split(":")
+    shuffle = more.pop() if len(more) == 2 and kind.startswith("blosc") else None
+    if kind not in NAMES or len(more) > 1 or not all(m.isdigit() for m in more) or shuffle not in (None, *_SHUFFLES):
+        known = ", ".join((*PROFILES, *NAMES))
+        raise FormatError(f"codec {name!r} is not known; choose one of {known}, those with a level as in zstd:5")
+    level = int(more[0]) if more else _DEFAULT.get(kind, 0)
+    if level > _LEVELS[kind]:
         raise FormatError(f"codec {name!r}: levels of {kind} go up to {_LEVELS[kind]}")
     if kind == "none":
         return None
-    shuffle = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
-    level = _DEFAULT[kind] if level is None else level
-    return (_v2 if zarr_format == 2 else _v3)(kind, level, shuffle)
+    if not kind.startswith("blosc"):
+        return Compressor(kind, level)
+    usual = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
+    return Compressor("blosc", level, kind.removeprefix("blosc-"), shuffle or usual)
 
 
-def _v3(kind: str, level: int, shuffle: Any) -> Any:
-    from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
-
-    packed: Any = BloscCodec(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=shuffle)
-    if kind == "zstd":
-        packed = ZstdCodec(level=level)
-    elif kind == "gzip":
-        packed = GzipCodec(level=level)
-    # of 300 single flipped bits in a chunk blosc and zstd noticed 10 to 60, with a checksum all
-    return packed, Crc32cCodec()
-
-
-def _v2(kind: str, level: int, shuffle: str) -> Any:
-    import numcodecs
-
-    if kind == "zstd":
-        return numcodecs.Zstd(level=level)
-    if kind == "gzip":
-        return numcodecs.GZip(level=level)
-    flag = numcodecs.Blosc.SHUFFLE if shuffle == "shuffle" else numcodecs.Blosc.BITSHUFFLE
-    return numcodecs.Blosc(cname="lz4" if kind == "blosc-lz4" else "zstd", clevel=level, shuffle=flag)
+def _kind(dtype: np.dtype[Any], labels: bool) -> str:
+    if labels or dtype.kind == "b":
+        return "labels"
+    if dtype.kind in "fc":
+        return "floats"
+    return "bytes" if dtype.itemsize == 1 else "integers"

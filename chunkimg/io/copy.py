@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
 
 from ..lazy import Block, LazyArray, Region
+from ..workers import Pending
 
 __all__ = ["copy", "read_ahead"]
 
 
 def copy(
     source: LazyArray,
-    write: Callable[[Region, Block], None],
+    write: Callable[[Region, Block], Pending | None],
     regions: Iterable[Region],
     progress: Callable[[int], Any] | None = None,
 ) -> None:
@@ -25,19 +27,36 @@ def copy(
     source : LazyArray
         Where voxels come from.
     write : callable
-        Takes a region and its block.
+        Takes a region and its block. It may return before all is written, and then what is to be waited for; the next
+        region is given to it meanwhile, so that workers never wait for the last piece of a region.
     regions : iterable of Region
         In the order in which the source is read.
     progress : callable, optional
         Called with the number of bytes of each block when it is written.
     """
-    with closing(read_ahead([source], regions)) as blocks:
-        for region, (block,) in blocks:
-            write(region, block)
-            if progress is not None:
-                progress(block.nbytes)
-            # the next but one is read while the next is waited for: this one must be gone by then
-            del block
+    under_way: deque[tuple[Pending, int]] = deque()
+
+    def finish_one() -> None:
+        under_way[0][0].wait()
+        _, size = under_way.popleft()
+        if progress is not None:
+            progress(size)
+
+    try:
+        with closing(read_ahead([source], regions)) as blocks:
+            for region, (block,) in blocks:
+                under_way.append((write(region, block) or Pending(), block.nbytes))
+                # the next but one is read while the next is waited for: this one must be gone by then
+                del block
+                if len(under_way) > 1:
+                    finish_one()
+        while under_way:
+            finish_one()
+    except BaseException:
+        # nothing is written any more when this function has ended
+        for pending, _ in under_way:
+            pending.abandon()
+        raise
 
 
 def read_ahead(

@@ -9,18 +9,19 @@ used; only speed depends on it.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ChunkImgWarning, FormatError
 from .format import Progress
 from .gzip_index import MAGIC, BadIndexError, GzipIndex, fingerprint, load
 from .gzip_table import index_inside
 from .source import FileSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["SUFFIX", "GzipAccess", "cache_folder", "is_index"]
 
@@ -40,6 +41,8 @@ _wrong: set[tuple[str, int, int]] = set()
 
 def cache_folder() -> Path:
     """Folder of the indexes that are made on the way."""
+    from pathlib import Path
+
     if own := os.environ.get("CHUNKIMG_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "chunkimg"
@@ -146,6 +149,8 @@ class GzipAccess:
         OSError
             If nothing can be written there.
         """
+        import secrets
+
         from .gzip_build import write_index
 
         if os.path.isfile(path) and not path.endswith(SUFFIX) and not is_index(path):

@@ -10,7 +10,6 @@ share a checksum, each window has its own, so that a reader takes the table and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import zlib
@@ -134,6 +133,8 @@ def fingerprint(fd: int, size: int, start: int) -> bytes:
     The tail of a gzip member is the checksum of its content. A change between head and tail that keeps size and both
     of them is seen by the checksum of the interval when that is decoded.
     """
+    import hashlib
+
     head = os.pread(fd, _SAMPLE, start)
     tail = os.pread(fd, _SAMPLE, max(start, size - _SAMPLE))
     return hashlib.blake2b(b"%d %d " % (size, start) + head + tail, digest_size=32).digest()

@@ -11,15 +11,17 @@ import struct
 import zlib
 from array import array
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import FormatError
 from .gzip_read import thread_count
 from .gzip_table import HEAD, LAST_BLOCK, MOST_ROWS, ROW, PieceTable, packed_table
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["GzipWriter"]
 
@@ -70,6 +72,8 @@ class GzipWriter:
     """
 
     def __init__(self, fd: int, level: int | None, start: int = 0) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._level = _LEVEL if level is None else level
         if not 0 <= self._level <= 9:
             raise FormatError(f"gzip level {level}: levels are 0 to 3 (ISA-L, fast) and 4 to 9 (zlib, small)")

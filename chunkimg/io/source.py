@@ -7,7 +7,6 @@ import stat as stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from ..errors import FormatError
@@ -84,7 +83,7 @@ class FileSource:
     @property
     def name(self) -> str:
         """File name without its folder."""
-        return Path(self.path).name
+        return os.path.basename(self.path)
 
     def head(self, count: int) -> bytes:
         """The first `count` bytes of the (decompressed) content, or fewer if there are no more."""

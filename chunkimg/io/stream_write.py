@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +115,8 @@ def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
 
 def _spool(data: LazyArray, sink: Sink, stored: Stored, options: WriteOptions, folder: Path) -> None:
     """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
+    import tempfile
+
     with tempfile.TemporaryFile(dir=folder) as spool:
         writer = RunWriter(spool.fileno(), 0, stored.dtype, stored_shape(data.shape, stored.order), stored.order)
         copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)

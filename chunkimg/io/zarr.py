@@ -49,13 +49,13 @@ class ZarrFormat:
         array = found.array
         with decoding(source):
             fields = {
-                "zarr_format": array.metadata.zarr_format,
+                "zarr_format": zarr_store.version_of(array),
                 "ome_version": None if found.image is None else found.image.version,
                 "levels": list(found.paths),
                 "labels": zarr_layout.label_names(found),
                 "chunks": list(array.chunks),
                 "shards": None if array.shards is None else list(array.shards),
-                "codecs": [type(c).__name__ for c in array.compressors],
+                "codecs": zarr_store.codec_names(array),
             }
             return Header.of(_volume(found, source), "Zarr", np.dtype(array.dtype).str, fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from ..errors import ChunkImgError, FormatError, UnsupportedError
 from ..lazy import Block, LazyArray, Region, ViewArray
 from ..volume import DIMS
+from .zarr_folder import FolderArray
+from .zarr_read import read_region
 
 __all__ = ["ZarrArray", "arranged", "decoding"]
 
@@ -44,8 +47,9 @@ class ZarrArray(LazyArray):
 
     Parameters
     ----------
-    array : zarr.Array
-        The opened array; it pickles as its metadata and its store.
+    array : zarr.Array or FolderArray
+        The opened array; it pickles as its metadata and its store. Of one in a local folder chunks are read by
+        `zarr_read`, of others by zarr-python.
 
     Raises
     ------
@@ -72,6 +76,8 @@ class ZarrArray(LazyArray):
     def _read(self, region: Region) -> Block:
         region, last = (region[:-1], region[-1:]) if self.samples else (region, ())
         # chunks that a stride steps over are not read
+        if isinstance(self.array, FolderArray):
+            return read_region(self.array.store_path, self.array.spec, region)
         with decoding(self.array.store_path):
             block = np.asarray(self.array[tuple(slice(r.start, r.stop, r.step) for r in region)])
         if self.samples:
@@ -79,6 +85,9 @@ class ZarrArray(LazyArray):
         return block.astype(self.dtype, copy=False)
 
     def __dask_tokenize__(self) -> Any:
+        if isinstance(self.array, FolderArray):
+            stored = json.dumps(self.array.document, sort_keys=True)
+            return ("chunkimg-zarr", self.array.store_path, stored, os.stat(self.array.document_name).st_mtime_ns)
         store = self.array.store_path.store
         stored = json.dumps(self.array.metadata.to_dict(), sort_keys=True, default=str)
         root = getattr(store, "root", None)

@@ -44,7 +44,7 @@ def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Findin
 
 
 def _documents(source: Any, options: CheckOptions) -> Documents:
-    node = open_node(source, options.storage_options)
+    node = open_node(source, options.storage_options, by_zarr=True)
     return Documents(node.store_path)
 
 

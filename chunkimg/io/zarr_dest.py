@@ -15,6 +15,7 @@ from .commit import check_destination, partial_directory, partial_file, partial_
 from .format import WriteOptions
 from .zarr_array import ZarrArray
 from .zarr_names import METADATA
+from .zarr_put import Folder, ZarrStore
 
 __all__ = ["destination"]
 
@@ -25,10 +26,6 @@ _ZIPS = (".zip", ".ozx")
 @contextmanager
 def destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[Any]:
     """The store to write to; a local folder appears under its name when all is done."""
-    from zarr.abc.store import Store
-    from zarr.core.sync import sync
-    from zarr.storage import FsspecStore, LocalStore
-
     local = local_path(dest)
     if local is not None:
         _refuse_source(volume, local)
@@ -38,9 +35,13 @@ def destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[An
                 yield store
             return
         _check_replaceable(path)
-        with partial_directory(path, options.overwrite) as folder:
-            yield LocalStore(folder)
+        with partial_directory(path, options.overwrite, options.resume) as folder:
+            yield Folder(str(folder))
         return
+    from zarr.abc.store import Store
+    from zarr.core.sync import sync
+    from zarr.storage import FsspecStore
+
     store = dest
     if isinstance(dest, (str, os.PathLike)):
         store = FsspecStore.from_url(os.fspath(dest), storage_options=dict(options.storage_options or {}))
@@ -49,17 +50,15 @@ def destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[An
     sync(store._ensure_open())
     _refuse_source(volume, store)
     _clear(store, options.overwrite)
-    yield store
+    yield ZarrStore(store)
 
 
 def local_path(dest: Any) -> str | None:
     """The path of a destination on this machine, however it was given."""
-    from zarr.storage import LocalStore
-
-    if isinstance(dest, LocalStore):
-        return str(dest.root)
     if not isinstance(dest, (str, os.PathLike)):
-        return None
+        from zarr.storage import LocalStore
+
+        return str(dest.root) if isinstance(dest, LocalStore) else None
     path = os.fspath(dest)
     if path.startswith("file://"):
         return path.removeprefix("file://")
@@ -77,6 +76,8 @@ def _refuse_source(volume: Volume, dest: Any) -> None:
 
 def _holds(dest: Any, source: Any) -> bool:
     """Whether an array lies at or below a destination."""
+    if isinstance(source, str):
+        return isinstance(dest, str) and Path(os.path.realpath(source)).is_relative_to(os.path.realpath(dest))
     from zarr.storage import LocalStore, MemoryStore
 
     store = source.store
@@ -102,7 +103,7 @@ def _zipped(path: Path, overwrite: bool) -> Iterator[Any]:
         store = ZipStore(partial_name(path), mode="w")
         store._sync_open()
         try:
-            yield store
+            yield ZarrStore(store)
         finally:
             store.close()
         with zipfile.ZipFile(partial_name(path), "a") as archive:

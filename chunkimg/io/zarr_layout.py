@@ -28,9 +28,9 @@ class Found:
 
     Attributes
     ----------
-    array : zarr.Array
+    array : zarr.Array or FolderArray
         Voxels of the resolution level that was asked for.
-    root : zarr.Group or None
+    root : zarr.Group, FolderGroup or None
         The group that declares the image; None for an array that no group declares.
     paths : tuple of str
         Arrays of all levels, in the root.
@@ -66,11 +66,9 @@ def find(source: Any, level: int, storage_options: Mapping[str, Any] | None) -> 
     UnsupportedError
         If there is no image, or more than one; the message names paths to open.
     """
-    import zarr
-
     node = zarr_store.open_node(source, storage_options)
     with decoding(source):
-        if isinstance(node, zarr.Array):
+        if zarr_store.is_array(node):
             return _of_array(node, level, source)
         return _of_group(node, level, source)
 
@@ -90,14 +88,12 @@ def _of_group(group: Any, level: int, source: Any) -> Found:
 
 
 def _array(group: Any, paths: Sequence[str], level: int, source: Any) -> Any:
-    import zarr
-
     if not -len(paths) <= level < len(paths):
         raise FormatError(f"{source}: has {len(paths)} resolution levels, level {level} was asked for")
     array = zarr_store.child(group, paths[level])
     if array is None:
         raise FormatError(f"{source}: level {level} is declared at {paths[level]!r}, where there is no array")
-    if not isinstance(array, zarr.Array):
+    if not zarr_store.is_array(array):
         raise FormatError(f"{source}: level {level} is declared at {paths[level]!r}, which is no array")
     return array
 
@@ -207,14 +203,12 @@ def _paths(source: Any, paths: Sequence[str]) -> str:
 
 def _plain_levels(group: Any, source: Any) -> tuple[str, ...]:
     """Paths of the one image of a group without OME metadata, or of its levels in scale0, scale1 and so on."""
-    import zarr
-
     images = list(_images(group))
     if not images:
         scales = []
         for k in itertools.count():
             scale = zarr_store.child(group, f"scale{k}")
-            inside = list(_images(scale)) if isinstance(scale, zarr.Group) else []
+            inside = list(_images(scale)) if zarr_store.is_group(scale) else []
             if len(inside) != 1:
                 break
             scales.append(f"scale{k}/{inside[0]}")
@@ -233,11 +227,9 @@ def _plain_levels(group: Any, source: Any) -> tuple[str, ...]:
 
 def _images(group: Any) -> Iterator[str]:
     """Names of the arrays of a group that have two or more axes of space by name."""
-    import zarr
-
     for name in zarr_store.names(group)[:_LOOKED_AT]:
         node = _member(group, name)
-        if isinstance(node, zarr.Array):
+        if zarr_store.is_array(node):
             axes = named_axes(node)
             if axes is not None and name not in axes and sum(a.lower() in _SPACE for a in axes) >= 2:
                 yield name
@@ -254,7 +246,7 @@ def _member(group: Any, name: str) -> Any:
 
 def named_axes(array: Any) -> tuple[str, ...] | None:
     """Names of an array's axes (Zarr v3, or as xarray keeps them in v2), or None where not all have one."""
-    found = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    found = zarr_store.dimension_names(array) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not isinstance(found, (list, tuple)) or len(found) != array.ndim:
         return None
     return tuple(found) if all(isinstance(name, str) for name in found) else None

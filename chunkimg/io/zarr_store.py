@@ -10,16 +10,29 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ChunkImgError, FormatError, UnsupportedError
+from . import zarr_folder
+from .zarr_folder import FolderArray, FolderGroup
 from .zarr_names import METADATA, is_node, split_zip
 
-__all__ = ["above", "child", "names", "open_node", "opened"]
+__all__ = [
+    "above",
+    "child",
+    "codec_names",
+    "dimension_names",
+    "is_array",
+    "is_group",
+    "names",
+    "open_node",
+    "opened",
+    "version_of",
+]
 
 #: how far above an array the group that declares its image may be (labels/nuclei/scale0/image)
 _ABOVE = 3
 
 
-def open_node(source: Any, storage_options: Mapping[str, Any] | None = None) -> Any:
-    """The Zarr group or array of a source.
+def open_node(source: Any, storage_options: Mapping[str, Any] | None = None, *, by_zarr: bool = False) -> Any:
+    """The Zarr group or array of a source: in a local folder without zarr-python, if it is understood so.
 
     Raises
     ------
@@ -27,6 +40,10 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None) -> 
         If there is none, or its metadata is damaged.
     """
     where, path = _place(source)
+    if isinstance(where, str) and "://" not in where and not by_zarr:
+        found = zarr_folder.node(os.path.abspath(where))
+        if found is not None:
+            return found
     options = dict(storage_options) if storage_options else None
     try:
         return opened(where, path, options)
@@ -99,8 +116,47 @@ def _with_axes(value: Any, ndim: int) -> Any:
     return value
 
 
+def is_array(node: Any) -> bool:
+    """Whether a node is an array."""
+    return hasattr(node, "chunks")
+
+
+def is_group(node: Any) -> bool:
+    """Whether a node is a group."""
+    return node is not None and not is_array(node)
+
+
+def version_of(node: Any) -> int:
+    """Version of Zarr of a node, 2 or 3."""
+    return int(node.zarr_format if isinstance(node, FolderGroup) else node.metadata.zarr_format)
+
+
+def dimension_names(array: Any) -> Any:
+    """Names of an array's axes as Zarr v3 has them, or None."""
+    return array.dimension_names if isinstance(array, FolderArray) else getattr(array.metadata, "dimension_names", None)
+
+
+def codec_names(array: Any) -> list[str]:
+    """Names of the codecs of bytes of an array."""
+    if isinstance(array, FolderArray):
+        named = [] if array.spec.compressor is None else [array.spec.compressor.name]
+        return [*named, *(["crc32c"] if array.spec.checksum else [])]
+    return [str(getattr(c, "codec_id", None) or c.to_dict()["name"]) for c in array.compressors]
+
+
 def child(group: Any, path: str) -> Any:
     """The node at a path of a group, or None; what consolidated metadata does not know is looked for in the store."""
+    if isinstance(group, FolderGroup):
+        inner = _joined(group.path, path)
+        found = None if is_array(group) else zarr_folder.node(group.root, inner)
+        if found is not None or not is_node(os.path.join(group.root, inner)):
+            return found
+        # zarr-python understands more, or says what is wrong
+        group = opened(group.root, group.path)
+    return _child_by_zarr(group, path)
+
+
+def _child_by_zarr(group: Any, path: str) -> Any:
     import zarr
     from zarr.storage import StorePath
 
@@ -139,6 +195,12 @@ def names(group: Any) -> list[str]:
     UnsupportedError
         If the store cannot list.
     """
+    listed = os.listdir(group.store_path) if isinstance(group, FolderGroup) else _listed(group)
+    found = {n.strip("/") for n in listed} - set(METADATA) - {".zmetadata"}
+    return sorted(found, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+
+
+def _listed(group: Any) -> list[str]:
     from zarr.core.sync import sync
 
     async def collect() -> list[str]:
@@ -146,12 +208,14 @@ def names(group: Any) -> list[str]:
 
     if not group.store.supports_listing:
         raise UnsupportedError(f"{group.store_path}: what lies in this group cannot be listed here; give a path in it")
-    found = {n.strip("/") for n in sync(collect())} - set(METADATA) - {".zmetadata"}
-    return sorted(found, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    return sync(collect())
 
 
 def above(node: Any) -> Iterator[tuple[Any, str]]:
     """The groups above a node, nearest first, each with the path of the node in it."""
+    if isinstance(node, FolderGroup):
+        yield from _folders_above(node)
+        return
     import zarr
 
     place, path = node.store_path, ""
@@ -164,6 +228,17 @@ def above(node: Any) -> Iterator[tuple[Any, str]]:
         try:
             group = zarr.open_group(place, mode="r")
         except FileNotFoundError:
+            return
+        yield group, path
+
+
+def _folders_above(node: FolderGroup) -> Iterator[tuple[Any, str]]:
+    folder, path = node.store_path, ""
+    for _ in range(_ABOVE):
+        folder, name = os.path.split(folder)
+        path = _joined(name, path)
+        group = zarr_folder.node(folder)
+        if group is None or is_array(group):
             return
         yield group, path
 

@@ -1,0 +1,120 @@
+"""Writing the chunks of a Zarr array: encoded in threads, put whole, each once."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError
+from ..lazy import Block, Region
+from ..workers import Pending, start
+from .zarr_chunk import encode, encode_index
+from .zarr_put import Store
+from .zarr_spec import ArraySpec
+
+__all__ = ["ArrayWriter"]
+
+
+@dataclass
+class _Shard:
+    """A shard whose chunks are being encoded."""
+
+    key: str
+    left: int
+    parts: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+
+
+class ArrayWriter:
+    """Writes blocks of an array, whole chunks and shards.
+
+    Parameters
+    ----------
+    store : Store
+        Where they go.
+    path : str
+        Of the array in the store.
+    spec : ArraySpec
+        How they are stored. Where it has a fill value, chunks of nothing else are not stored.
+    """
+
+    def __init__(self, store: Store, path: str, spec: ArraySpec) -> None:
+        self.store, self.path, self.spec = store, path, spec
+        self._lock = threading.Lock()
+
+    def write(self, region: Region, block: Block) -> Pending:
+        """Begin to encode and put a block, which must cover whole units (or reach the array's end); do not change it.
+
+        The result's `wait` returns when all is stored, or raises what went wrong.
+        """
+        self._require_whole(region)
+        return start(lambda piece: self._do(region, block, *piece), self._pieces(region))
+
+    def _require_whole(self, region: Region) -> None:
+        for r, unit, size in zip(region, self.spec.unit, self.spec.shape, strict=True):
+            if r.start % unit or (r.stop % unit and r.stop != size):
+                raise FormatError(f"{self.path}: block {region} cuts stored pieces of {self.spec.unit}")
+
+    def _pieces(self, region: Region) -> Iterator[tuple[tuple[int, ...], _Shard | None]]:
+        spec = self.spec
+        if spec.shards is None:
+            for at in spec.touched(region, spec.chunks):
+                yield at, None
+            return
+        for at in spec.touched(region, spec.shards):
+            inside = [
+                range(k * n, k * n + min(n, -(-(size - k * unit) // chunk)))
+                for k, n, size, unit, chunk in zip(
+                    at, spec.per_shard, spec.shape, spec.shards, spec.chunks, strict=True
+                )
+            ]
+            shard = _Shard(self._key(at), 0)
+            chunks = list(itertools.product(*inside))
+            shard.left = len(chunks)
+            for chunk in chunks:
+                yield chunk, shard
+
+    def _key(self, at: tuple[int, ...]) -> str:
+        key = self.spec.key(at)
+        return f"{self.path}/{key}" if self.path else key
+
+    def _do(self, region: Region, block: Block, at: tuple[int, ...], shard: _Shard | None) -> None:
+        spec = self.spec
+        part = block[
+            tuple(
+                slice(k * n - r.start, min((k + 1) * n, r.stop) - r.start)
+                for k, n, r in zip(at, spec.chunks, region, strict=True)
+            )
+        ]
+        data: tuple[bytes, ...] = () if spec.fill is not None and _is_zero(part) else encode(spec, part)
+        if shard is None:
+            if data:
+                self.store.put(self._key(at), *data)
+            return
+        place = int(np.ravel_multi_index(tuple(k % n for k, n in zip(at, spec.per_shard, strict=True)), spec.per_shard))
+        with self._lock:
+            shard.parts[place] = data
+            shard.left -= 1
+            last = not shard.left
+        if last and any(shard.parts.values()):
+            self.store.put(shard.key, *_joined(spec, shard.parts))
+
+
+def _joined(spec: ArraySpec, parts: dict[int, tuple[bytes, ...]]) -> list[bytes]:
+    """The bytes of a shard: its chunks in C order, and their index."""
+    ordered = [parts.get(k, ()) for k in range(int(np.prod(spec.per_shard)))]
+    index = encode_index(spec, [sum(map(len, p)) for p in ordered])
+    chunks = [piece for chunk in ordered for piece in chunk]
+    return [index, *chunks] if spec.index_first else [*chunks, index]
+
+
+def _is_zero(part: Block) -> bool:
+    """Whether all bits are zero: a negative zero is not."""
+    if part[(0,) * part.ndim] != 0 or part[(-1,) * part.ndim] != 0:
+        return False
+    bits: Any = part if part.dtype.kind in "biu" else np.ascontiguousarray(part).view(f"u{min(8, part.dtype.itemsize)}")
+    return not bits.any()
