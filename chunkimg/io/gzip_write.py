@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FormatError
-from .gzip_read import thread_count
+from ..workers import pool, thread_count
 from .gzip_table import HEAD, LAST_BLOCK, MOST_ROWS, ROW, PieceTable, packed_table
 
 if TYPE_CHECKING:
@@ -72,8 +72,6 @@ class GzipWriter:
     """
 
     def __init__(self, fd: int, level: int | None, start: int = 0) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
         self._level = _LEVEL if level is None else level
         if not 0 <= self._level <= 9:
             raise FormatError(f"gzip level {level}: levels are 0 to 3 (ISA-L, fast) and 4 to 9 (zlib, small)")
@@ -83,10 +81,8 @@ class GzipWriter:
         self._content = self._crc = 0
         #: size and checksum of each piece
         self._rows = array("I")
-        threads = thread_count()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunkimg-gzip")
         self._waiting: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
-        self._ahead = 2 * threads
+        self._ahead = 2 * thread_count()
 
     def __enter__(self) -> GzipWriter:
         return self
@@ -96,7 +92,8 @@ class GzipWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._pool.shutdown(cancel_futures=True)
+            for _size, done in self._waiting:
+                done.cancel()
 
     def write(self, data: memoryview) -> None:
         """Append bytes."""
@@ -117,7 +114,7 @@ class GzipWriter:
 
     def _submit(self, content: bytes) -> None:
         self._content += len(content)
-        self._waiting.append((len(content), self._pool.submit(_compress, content, self._level)))
+        self._waiting.append((len(content), pool().submit(_compress, content, self._level)))
         while len(self._waiting) > self._ahead:
             self._append_piece()
 
