@@ -6,48 +6,15 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import click
 
 from . import __version__
-from .cli_common import keep_memory, numbers, progress_bar, report
+from .cli_common import keep_memory, numbers, progress_bar, region_options, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
-
-
-if TYPE_CHECKING:
-    _SliceType = click.ParamType[slice]
-else:
-    # generic at run time only from click 8.2 on
-    _SliceType = click.ParamType
-
-
-class _Slice(_SliceType):
-    """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
-
-    name = "START:STOP[:STEP]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> slice:
-        if isinstance(value, slice):
-            return value
-        try:
-            parts = [int(p) if p.strip() else None for p in str(value).split(":")]
-        except ValueError:
-            parts = []
-        if len(parts) == 1 and parts[0] is not None:
-            return slice(parts[0], parts[0] + 1 or None)
-        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
-            self.fail(f"{value!r} is no range; write START:STOP, START:STOP:STEP (any may be empty) or one index")
-        return slice(*parts)
-
-
-def _region_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for dim, what in (("c", "channels"), ("t", "frames"), ("z", "voxels"), ("y", "voxels"), ("x", "voxels")):
-        text = f"Part along {dim}, in {what}: START:STOP[:STEP], as in Python."
-        command = click.option(f"--{dim}", type=_Slice(), help=text)(command)
-    return command
 
 
 def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -90,7 +57,7 @@ class _Group(click.Group):
     """A group some of whose commands are imported when they are asked for."""
 
     #: command -> module that defines it
-    elsewhere: ClassVar = {"diff": "cli_check", "validate": "cli_check"}
+    elsewhere: ClassVar = {"diff": "cli_check", "stats": "cli_stats", "validate": "cli_check"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -111,7 +78,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("src")
 @click.argument("dst")
-@_region_options
+@region_options
 @_output_options
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
@@ -133,7 +100,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @click.argument("dst")
 @click.option("--lo", type=float, nargs=3, metavar="X Y Z", help="Lower corner of a world box (RAS+, image's unit).")
 @click.option("--hi", type=float, nargs=3, metavar="X Y Z", help="Upper corner of the world box.")
-@_region_options
+@region_options
 @_output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
     """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.

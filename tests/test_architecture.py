@@ -66,6 +66,7 @@ LAYERS = [
         "io.nrrd_data",
         "io.zarr_array",
         "io.compare",
+        "io.reduce",
         "io.file_check",
     },
     {
@@ -84,10 +85,10 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking"},
+    {"api", "compare", "checking", "statistics"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index"},
+    {"cli_check", "cli_index", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -177,10 +178,10 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
-        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world",
-        "direction", "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid",
-        "same_grid", "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
-        "to_world", "to_zarr", "units",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
+        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
+        "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
+        "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

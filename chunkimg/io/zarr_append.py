@@ -90,7 +90,7 @@ class ArrayWriter:
                 for k, n, r in zip(at, spec.chunks, region, strict=True)
             )
         ]
-        data: tuple[bytes, ...] = () if spec.fill is not None and _is_zero(part) else encode(spec, part)
+        data: tuple[bytes, ...] = () if spec.fill is not None and _is_fill(part, spec.fill) else encode(spec, part)
         if shard is None:
             if data:
                 self.store.put(self._key(at), *data)
@@ -112,9 +112,17 @@ def _joined(spec: ArraySpec, parts: dict[int, tuple[bytes, ...]]) -> list[bytes]
     return [index, *chunks] if spec.index_first else [*chunks, index]
 
 
-def _is_zero(part: Block) -> bool:
-    """Whether all bits are zero: a negative zero is not."""
-    if part[(0,) * part.ndim] != 0 or part[(-1,) * part.ndim] != 0:
+def _is_fill(part: Block, fill: complex) -> bool:
+    """Whether all values are the fill value, bit for bit: a negative zero is no zero."""
+    wanted = _bits(np.full(1, fill, part.dtype))
+    # most that are not differ in the first or the last
+    ends = np.array([part[(0,) * part.ndim], part[(-1,) * part.ndim]], part.dtype)
+    if np.any(_bits(ends) != wanted):
         return False
-    bits: Any = part if part.dtype.kind in "biu" else np.ascontiguousarray(part).view(f"u{min(8, part.dtype.itemsize)}")
-    return not bits.any()
+    bits = _bits(part)
+    return not np.any(bits != wanted if np.any(wanted) else bits)
+
+
+def _bits(part: Block) -> Any:
+    """Values as unsigned integers, one row each."""
+    return np.ascontiguousarray(part).reshape(-1, 1).view(f"u{min(8, part.dtype.itemsize)}")

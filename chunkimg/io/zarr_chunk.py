@@ -6,6 +6,7 @@ raises. Every function may be called from any thread; the codecs let go of the i
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
@@ -20,6 +21,8 @@ __all__ = ["ABSENT", "BadChunkError", "decode", "decode_index", "encode", "encod
 
 #: what stands in the index of a shard for a chunk that is not stored
 ABSENT = 2**64 - 1
+#: how zlib calls what surrounds deflated bytes
+_GZIP, _ZLIB = 31, 15
 
 
 class BadChunkError(Exception):
@@ -66,7 +69,7 @@ def _checked(data: bytes, what: str) -> bytes:
 def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
     name = compressor.name
     if name in ("gzip", "zlib"):
-        return _inflated(data, 31 if name == "gzip" else 15, expected)
+        return _inflated(data, _GZIP if name == "gzip" else _ZLIB, expected)
     if name == "blosc":
         # README_CHUNK_FORMAT of c-blosc: nbytes and cbytes at bytes 4 and 12; blosc itself trusts them
         nbytes, cbytes = (int.from_bytes(data[k : k + 4], "little") for k in (4, 12))
@@ -117,7 +120,18 @@ def _inflated(data: bytes, wbits: int, expected: int) -> bytes:
         raise BadChunkError(f"gzip: {error}") from error
     if not decoder.eof:
         raise BadChunkError(f"gzip: more than {expected} bytes, or cut short")
-    return out
+    return out if wbits == _ZLIB or not decoder.unused_data.strip(b"\0") else _members(data, expected)
+
+
+def _members(data: bytes, expected: int) -> bytes:
+    """What gzip of several members decodes to (RFC 1952, 2.2)."""
+    from isal import igzip, isal_zlib
+
+    try:
+        with igzip.IGzipFile(fileobj=io.BytesIO(data)) as file:
+            return bytes(file.read(expected + 1))
+    except (OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
+        raise BadChunkError(f"gzip: {error}") from error
 
 
 def encode(spec: ArraySpec, block: Block) -> tuple[bytes, bytes]:
@@ -185,7 +199,7 @@ def decode_index(spec: ArraySpec, data: bytes, size: int) -> NDArray[np.uint64]:
     index = np.frombuffer(body, "<u8").reshape(-1, 2)
     stored = index[:, 0] != ABSENT
     ends = index[stored].sum(axis=1)
-    if np.any(ends > size) or np.any(ends < index[stored, 0]):
+    if np.any(ends > size) or np.any(ends < index[stored, 0]) or np.any(index[~stored, 1] != ABSENT):
         raise BadChunkError(f"its index has chunks that lie beyond its {size} bytes")
     return index
 

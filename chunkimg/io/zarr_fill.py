@@ -97,7 +97,13 @@ class _Flow:
     def write(self, region: Region, block: Block) -> Pending:
         """Write a slab, and what it makes of coarser levels."""
         begun = self._writer.write(region, block)
-        return begun if self._next is None else begun + self._next._take(region, block, self._shape[self._z])
+        if self._next is None:
+            return begun
+        try:
+            return begun + self._next._take(region, block, self._shape[self._z])
+        except BaseException:
+            begun.abandon()
+            raise
 
     def _take(self, region: Region, block: Block, size: int) -> Pending:
         """Reduce planes of the finer level, whose size along z is `size`; write what is complete."""

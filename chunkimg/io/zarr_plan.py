@@ -87,7 +87,7 @@ class LevelPlan:
         Coarser levels are then made of them as they pass by.
         """
         cut = [a for a in self.order if self.slab[a] < self.spec.shape[a]]
-        return z not in cut or (cut[-1] == z and not {z + 1, z + 2} & set(cut))
+        return not {z + 1, z + 2} & set(cut) and (z not in cut or cut[-1] == z)
 
 
 @dataclass(frozen=True)
