@@ -48,6 +48,7 @@ LAYERS = [
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",
+        "io.gzip_table",
         "io.nifti_fields",
         "io.nifti_forms",
         "io.nifti_header",

@@ -32,14 +32,14 @@ class Stored:
         Axes of the array from slowest to fastest in the file.
     coding : str
         ``""`` for plain bytes, or as for `decoders.open_decoder`.
-    level : int
-        Compression level of gzip.
+    level : int or None
+        Compression level of gzip, as for `GzipWriter`.
     """
 
     dtype: np.dtype[Any]
     order: tuple[int, ...]
     coding: str = ""
-    level: int = 2
+    level: int | None = None
 
 
 def write_voxels(
