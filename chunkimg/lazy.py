@@ -63,6 +63,13 @@ class LazyArray(ABC):
     file_order: tuple[int, ...] | None = None
     #: block shape that the source stores as one piece, if any
     chunks: tuple[int, ...] | None = None
+    #: whether many threads may as well read small regions, of whole chunks if there are any
+    piecewise: bool = False
+
+    @property
+    def held(self) -> int:
+        """Bytes per element that are alive while a region is read."""
+        return self.dtype.itemsize
 
     @property
     def ndim(self) -> int:
@@ -206,6 +213,7 @@ class _View(LazyArray):
     def __init__(self, source: LazyArray) -> None:
         self.source = source
         self.front_to_back = source.front_to_back
+        self.piecewise = source.piecewise
 
     @property
     def access(self) -> Access:
@@ -292,6 +300,8 @@ class ViewArray(_View):
         self.dtype = source.dtype
         if source.chunks is not None and all(p == range(n) for p, n in zip(self.picks, source.shape, strict=True)):
             self.chunks = tuple(1 if a is None else source.chunks[a] for a in self.axes)
+        # where its chunks lie is not known of a crop
+        self.piecewise = source.piecewise and (self.chunks is not None or source.chunks is None)
         forwards = all(isinstance(p, range) and p.step > 0 for p in self.picks)
         # read against the grain, a sequential source has no front-to-back order
         if source.file_order is not None and forwards:

@@ -92,6 +92,8 @@ def file_array(source: FileSource, layout: Layout, index: Any = "auto") -> FileA
 class FileArray(LazyArray):
     """Voxels of a raw file; a region costs its own bytes."""
 
+    piecewise = True
+
     def __init__(self, source: FileSource, layout: Layout) -> None:
         self.source, self.layout = source, layout
         self.shape = tuple(layout.shape[a] for a in layout.axes)
@@ -175,6 +177,7 @@ class StreamArray(FileArray):
     """
 
     front_to_back = True
+    piecewise = False
 
     def __init__(self, source: FileSource, layout: Layout, index: Any = "auto") -> None:
         super().__init__(source, layout)
