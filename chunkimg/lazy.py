@@ -96,6 +96,11 @@ class LazyArray(ABC):
     def _read(self, region: Region) -> Block:
         """Values of a region, in this array's dtype and axis order."""
 
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Values of a region that are to be looked at only within the context: a copy may be saved."""
+        yield self._read(region)
+
     def leaves(self) -> Iterator[LazyArray]:
         """The arrays that values finally come from."""
         yield self
@@ -248,6 +253,12 @@ class ScaledArray(_View):
 
     def _through(self, read: Reader, region: Region) -> Block:
         return self.scaling.apply(read(region))
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Scaled from what the source lends."""
+        with self.source.borrowed(region) as stored:
+            yield self.scaling.apply(stored)
 
     def _outer(self, picks: Sequence[Sequence[int]]) -> Block:
         return self.scaling.apply(self.source._outer(picks))

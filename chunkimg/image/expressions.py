@@ -8,6 +8,7 @@ with anything else in it is Dask's to compute.
 from __future__ import annotations
 
 import operator
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +49,9 @@ def elementwise(data: Any) -> LazyArray | None:
 
 
 def _has_client() -> bool:
-    """Whether Dask would compute with `distributed` here."""
+    """Whether Dask would compute with `distributed` here; to ask Dask imports it."""
+    if "distributed" not in sys.modules:
+        return False
     from dask.base import get_scheduler
 
     return "istributed" in type(getattr(get_scheduler(), "__self__", None)).__module__

@@ -111,6 +111,16 @@ class FileArray(LazyArray):
         with self.source.open_checked() as fd:
             yield lambda region: self._read_open(fd, region)
 
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """The mapped file, where its bytes are in the machine's order."""
+        if not self.layout.dtype.isnative:
+            yield self._read(region)
+            return
+        ranges = self._stored_ranges(region)
+        with self.source.open_checked() as fd, self._mapped(fd) as whole:
+            yield whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)].transpose(self.layout.axes)
+
     def _read_open(self, fd: int, region: Region) -> Block:
         ranges = self._stored_ranges(region)
         outer, run = _split_runs(self.layout.shape, ranges)
@@ -218,6 +228,11 @@ class StreamArray(FileArray):
 
     def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
         return points(self, at, rest)
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Decoded."""
+        yield self._read(region)
 
     def _read_indexed(self, index: GzipIndex, spans: _Spans) -> Block:
         try:

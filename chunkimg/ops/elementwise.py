@@ -19,7 +19,7 @@ from ..workers import each
 __all__ = ["ElementwiseArray", "Operand", "Step"]
 
 #: bytes of a piece that a worker computes at a time: its operands and results stay in the cache
-_PIECE = 1 << 20
+_PIECE = 4 << 20
 #: pieces of whole chunks may be larger, up to this
 _MOST = 16 << 20
 
@@ -92,7 +92,8 @@ class ElementwiseArray(LazyArray):
 
         def compute(piece: Region) -> None:
             here = tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(piece, region, strict=True))
-            out[here] = self._value([s._read(piece) for s in self.sources])
+            with ExitStack() as stack:
+                out[here] = self._value([stack.enter_context(s.borrowed(piece)) for s in self.sources])
 
         each(compute, list(_cut(region, self._piece)))
         return out
