@@ -96,6 +96,10 @@ class LazyArray(ABC):
     def _read(self, region: Region) -> Block:
         """Values of a region, in this array's dtype and axis order."""
 
+    def prepare(self) -> None:
+        """Do what is done once, before many threads read."""
+        return
+
     @contextmanager
     def borrowed(self, region: Region) -> Iterator[Block]:
         """Values of a region that are to be looked at only within the context: a copy may be saved."""

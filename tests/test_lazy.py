@@ -13,7 +13,8 @@ from strategies import slices
 
 import chunkimg as ci
 from chunkimg import chunks
-from chunkimg.image.views import ComputedArray, viewed
+from chunkimg.image.computed import ComputedArray
+from chunkimg.image.views import viewed
 from chunkimg.io import files
 from chunkimg.io.source import FileSource
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray

@@ -18,10 +18,11 @@ from ..geometry import attrs as keys
 from ..geometry.grid import AXES
 from ..lazy import LazyArray, ScaledArray, Scaling, as_range
 from ..volume import DIMS, TimeAxis, Volume, pick_channels
+from .computed import ComputedArray
 from .expressions import elementwise
 from .index import GridIndex
 from .lazily import indexed_lazily, unwrapped
-from .views import OPENED, ComputedArray, viewed
+from .views import OPENED, viewed
 
 __all__ = [
     "affine_at",

@@ -1,8 +1,8 @@
 """Which Dask arrays are expressions of voxels that each stand by themselves, and of which opened files.
 
 Such an expression is computed by `ops.elementwise` from the files themselves, in pieces that suit how they are stored
-and what is written, whatever the Dask blocks are. Functions are known by identity, never by the names of layers; a graph
-with anything else in it is Dask's to compute.
+and what is written, whatever the Dask blocks are. Functions are known by identity, never by the names of layers. Small
+operands of any other kind (means, say) are computed by Dask, once; all else is Dask's to compute.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..lazy import LazyArray
 from ..ops.elementwise import ElementwiseArray, Operand, Step
+from .computed import HeldArray
 from .views import is_dask, viewed
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _FUNCTIONS = frozenset(
         *(np.where, np.clip, np.round, np.real, np.imag, np.nan_to_num, np.isclose),
     }
 )
+#: operands up to this many bytes, such as means, are computed once and kept
+_SMALL = 32 << 20
 _LITERALS = (bool, int, float, complex, str, type, np.generic, np.dtype, type(None))
 
 
@@ -65,14 +68,19 @@ class _Reading:
 
         self.data = data
         self.functions = _FUNCTIONS | {astype}
+        #: blocks along each axis of every layer that was met; axes of operands are the last ones of the result
+        self.blocks: dict[str, tuple[int, ...]] = {data.name: data.numblocks}
         self.sources: dict[str, LazyArray] = {}
+        self.held: list[HeldArray] = []
         self.steps: dict[str, tuple[Any, list[Any]]] = {}
 
     def result(self) -> LazyArray:
         """The expression."""
         self._visit(self.data.name)
         sources = list(self.sources.values())
-        sequential = {s.file_order for s in sources if s.front_to_back}
+        if not any(s.shape == self.data.shape for s in sources):
+            raise _NoExpressionError
+        sequential = {s.file_order if s.shape == self.data.shape else None for s in sources if s.front_to_back}
         if not self.steps or len(sequential) > 1 or None in sequential:
             # sources that go front to back must do so together
             raise _NoExpressionError
@@ -81,7 +89,7 @@ class _Reading:
         for task, args in self.steps.values():
             known = tuple(Operand(numbers[a.name]) if isinstance(a, _Named) else a for a in args)
             steps.append(Step(task.func, known, dict(task.kwargs)))
-        return ElementwiseArray(sources, steps, self.data.dtype, self.data.name)
+        return ElementwiseArray(sources, steps, self.data.shape, self.data.dtype, self.data.name)
 
     def _visit(self, name: str) -> None:
         # without recursion: expressions may be long
@@ -115,6 +123,7 @@ class _Reading:
         if not self._allowed(task):
             return None
         args = [_argument(a, layer) for a in task.args]
+        self.blocks.update((a.name, tuple(layer.numblocks[a.name])) for a in args if isinstance(a, _Named))
         return (task, args) if any(isinstance(a, _Named) for a in args) else None
 
     def _allowed(self, task: Any) -> bool:
@@ -129,7 +138,7 @@ class _Reading:
             return False
 
     def _source(self, name: str) -> LazyArray:
-        """The view of a file that a layer is."""
+        """What another layer is: a view of a file, or else something small, that is computed once."""
         import dask.array as da
         from dask.highlevelgraph import HighLevelGraph
 
@@ -140,15 +149,30 @@ class _Reading:
                 below[layer] = graph.layers[layer]
                 todo += graph.dependencies[layer]
         part = HighLevelGraph(below, {n: graph.dependencies[n] for n in below})
-        # operands of one shape have the same blocks; if this one has another shape, its view tells
-        found = viewed(da.Array(part, name, self.data.chunks, dtype=self.data.dtype))
-        if found is None:
-            raise _NoExpressionError
-        leaf, through = found
-        source = through(leaf)
-        if source.shape != self.data.shape:
+        array = da.Array(part, name, self._chunks(name), dtype=self.data.dtype)
+        found = viewed(array)
+        source = None if found is None else found[1](found[0])
+        if source is None and 8 * array.size <= _SMALL:
+            return HeldArray(array, self.held)
+        if source is None or not _broadcasts(source.shape, self.data.shape):
             raise _NoExpressionError
         return source
+
+    def _chunks(self, name: str) -> tuple[tuple[int, ...], ...]:
+        """Blocks of an operand: those of the result, or one voxel that stands for all along an axis.
+
+        With one block either may be the case, then the first is assumed; what is read of it has its own shape.
+        """
+        out = []
+        for mine, chunks in zip(reversed(self.blocks[name]), reversed(self.data.chunks), strict=False):
+            if mine not in (1, len(chunks)):
+                raise _NoExpressionError
+            out.append(chunks if mine == len(chunks) else (1,))
+        return tuple(reversed(out))
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in zip(reversed(shape), reversed(to), strict=False))
 
 
 class _Named:
@@ -168,7 +192,8 @@ def _argument(arg: Any, layer: Any) -> Any:
             raise _NoExpressionError
         value, index = layer.indices[int(position)]
         if index is not None:
-            if tuple(index) != tuple(layer.output_indices):
+            last = len(layer.output_indices) - len(index)
+            if tuple(index) != tuple(layer.output_indices)[max(0, last) :]:
                 raise _NoExpressionError
             return _Named(value)
         arg = value

@@ -49,21 +49,30 @@ class ElementwiseArray(LazyArray):
     Parameters
     ----------
     sources : sequence of LazyArray
-        Of one shape.
+        They are broadcast against each other as in NumPy.
     steps : sequence of Step
         The last one gives the result.
+    shape : tuple of int
+        Of the result.
     dtype : numpy dtype
         Of the result.
     token : object
         What identifies the expression, equal in every process.
     """
 
-    def __init__(self, sources: Sequence[LazyArray], steps: Sequence[Step], dtype: np.dtype[Any], token: Any) -> None:
+    def __init__(
+        self,
+        sources: Sequence[LazyArray],
+        steps: Sequence[Step],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        token: Any,
+    ) -> None:
         self.sources, self.steps, self.token = tuple(sources), tuple(steps), token
-        self.shape, self.dtype = sources[0].shape, np.dtype(dtype).newbyteorder("=")
+        self.shape, self.dtype = shape, np.dtype(dtype).newbyteorder("=")
         self.front_to_back = any(s.front_to_back for s in sources)
-        leading = next((s for s in sources if s.front_to_back), sources[0])
-        self.file_order = leading.file_order
+        whole = [s for s in sources if s.shape == shape]
+        self.file_order = min(whole, key=lambda s: not s.front_to_back).file_order
         self.chunks = _common([s.chunks for s in sources if s.chunks is not None], self.shape)
         widest = max(a.dtype.itemsize for a in (self, *sources))
         unit = self.chunks or (1,) * self.ndim
@@ -85,15 +94,22 @@ class ElementwiseArray(LazyArray):
         for source in self.sources:
             yield from source.leaves()
 
+    def prepare(self) -> None:
+        """That of all sources."""
+        for source in self.sources:
+            source.prepare()
+
     def _read(self, region: Region) -> Block:
+        # the workers could not wait for Dask, which waits for workers
+        self.prepare()
         if not self.piecewise or any(r.step != 1 for r in region):
-            return self._computed([s._read(region) for s in self.sources])
+            return self._computed(region, [s._read(_part(region, s.shape)) for s in self.sources])
         out = np.empty([len(r) for r in region], self.dtype)
 
         def compute(piece: Region) -> None:
             here = tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(piece, region, strict=True))
             with ExitStack() as stack:
-                out[here] = self._value([stack.enter_context(s.borrowed(piece)) for s in self.sources])
+                out[here] = self._value([stack.enter_context(s.borrowed(_part(piece, s.shape))) for s in self.sources])
 
         each(compute, list(_cut(region, self._piece)))
         return out
@@ -104,23 +120,24 @@ class ElementwiseArray(LazyArray):
         if not self.front_to_back:
             yield self._read
             return
+        self.prepare()
         with ExitStack() as stack:
             readers = [stack.enter_context(s.reader()) for s in self.sources]
             threads = [stack.enter_context(ThreadPoolExecutor(1, "chunkimg-read")) for _ in readers[1:]]
 
             def read(region: Region) -> Block:
-                others = [t.submit(r, region) for t, r in zip(threads, readers[1:], strict=True)]
-                return self._computed([readers[0](region), *(f.result() for f in others)])
+                parts = [_part(region, s.shape) for s in self.sources]
+                others = [t.submit(r, p) for t, r, p in zip(threads, readers[1:], parts[1:], strict=True)]
+                return self._computed(region, [readers[0](parts[0]), *(f.result() for f in others)])
 
             yield read
 
-    def _computed(self, blocks: list[Block]) -> Block:
+    def _computed(self, region: Region, blocks: list[Block]) -> Block:
         """The result for blocks of the sources, piece by piece in the workers."""
-        out = np.empty(blocks[0].shape, self.dtype)
+        out = np.empty([len(r) for r in region], self.dtype)
 
         def compute(piece: Region) -> None:
-            here = tuple(slice(p.start, p.stop) for p in piece)
-            out[here] = self._value([b[here] for b in blocks])
+            out[_slices(piece)] = self._value([b[_slices(_part(piece, b.shape))] for b in blocks])
 
         widest = max(a.dtype.itemsize for a in (self, *self.sources))
         block = block_shape(out.shape, widest, order=self.file_order, target=_PIECE)
@@ -137,10 +154,21 @@ class ElementwiseArray(LazyArray):
         return ("chunkimg-elementwise", self.token)
 
 
+def _part(region: Region, shape: tuple[int, ...]) -> Region:
+    """What is read for a region of an array that is broadcast: axes of size 1 stand for all."""
+    last = region[len(region) - len(shape) :]
+    return tuple(range(n) if n == 1 else r for r, n in zip(last, shape, strict=True))
+
+
+def _slices(region: Region) -> tuple[slice, ...]:
+    return tuple(slice(r.start, r.stop) for r in region)
+
+
 def _common(units: list[tuple[int, ...]], shape: tuple[int, ...]) -> tuple[int, ...] | None:
     """The smallest pieces that cut no chunk of any source; None if there are no chunks."""
     if not units:
         return None
+    units = [(1,) * (len(shape) - len(u)) + u for u in units]
     return tuple(min(math.lcm(*sizes), n) for *sizes, n in zip(*units, shape, strict=True))
 
 
