@@ -35,6 +35,7 @@ LAYERS = [
         "io.zarr_names",
         "io.zarr_spec",
         "io.zarr_chunk",
+        "io.blosc_part",
         "io.zarr_read",
         "io.zarr_folder",
         "io.zarr_put",

@@ -7,12 +7,14 @@ raises. Every function may be called from any thread; the codecs let go of the i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import Block
+from .blosc_part import blosc_part
 from .zarr_spec import INDEX_ROW, ArraySpec, Compressor
 
 __all__ = ["ABSENT", "BadChunkError", "decode", "decode_index", "encode", "encode_index"]
@@ -25,8 +27,17 @@ class BadChunkError(Exception):
     """A chunk that cannot be decoded; who reads it says which one it is."""
 
 
-def decode(spec: ArraySpec, data: bytes) -> Block:
+def decode(spec: ArraySpec, data: bytes, wanted: Sequence[slice] | None = None) -> Block:
     """The voxels of a chunk, with the array's axes, in the byte order of the store; maybe read-only.
+
+    Parameters
+    ----------
+    spec : ArraySpec
+        Of the array.
+    data : bytes
+        As stored.
+    wanted : sequence of slice, optional
+        The part of the chunk that is to be looked at; the rest may be left undefined.
 
     Raises
     ------
@@ -41,7 +52,8 @@ def decode(spec: ArraySpec, data: bytes) -> Block:
     elif expected == 0:
         raw = b""
     else:
-        raw = _decompressed(spec.compressor, data, expected)
+        span = None if wanted is None else _span(spec, wanted)
+        raw = _decompressed(spec.compressor, data, expected, span)
     if len(raw) != expected:
         raise BadChunkError(f"it holds {len(raw)} bytes decoded, {expected} are expected")
     flat = np.frombuffer(raw, spec.dtype)
@@ -60,7 +72,16 @@ def _checked(data: bytes, what: str) -> bytes:
     return body
 
 
-def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
+def _span(spec: ArraySpec, wanted: Sequence[slice]) -> tuple[int, int]:
+    """The first byte of a part of a chunk, and where the last one ends."""
+    first, last = 0, 0
+    for a in spec.axes or range(len(spec.chunks)):
+        first = first * spec.chunks[a] + wanted[a].start
+        last = last * spec.chunks[a] + wanted[a].stop - 1
+    return first * spec.dtype.itemsize, (last + 1) * spec.dtype.itemsize
+
+
+def _decompressed(compressor: Compressor, data: bytes, expected: int, span: tuple[int, int] | None) -> Any:
     name = compressor.name
     if name in ("gzip", "zlib"):
         return _inflated(data, 31 if name == "gzip" else 15, expected)
@@ -69,7 +90,8 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
         nbytes, cbytes = (int.from_bytes(data[k : k + 4], "little") for k in (4, 12))
         if len(data) < 16 or cbytes != len(data) or nbytes != expected:
             raise BadChunkError(
-                f"its blosc header says {cbytes} bytes for {nbytes} decoded; it has {len(data)}, {expected} are expected"
+                f"its blosc header says {cbytes} bytes for {nbytes} decoded; "
+                f"it has {len(data)}, {expected} are expected"
             )
         from numcodecs.blosc import decompress
     elif name == "zstd":
@@ -79,8 +101,12 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
         _same_size(int.from_bytes(data[:4], "little"), expected)
         from numcodecs.lz4 import decompress
     out = np.empty(expected, np.uint8)
+    target = out
+    if name == "blosc" and span is not None and 2 * (span[1] - span[0]) < expected:
+        data, start, stop = blosc_part(data, *span)
+        target = out[start:stop]
     try:
-        decompress(data, out)
+        decompress(data, target)
     except (RuntimeError, ValueError) as error:
         raise BadChunkError(f"{name}: {error}") from error
     return out

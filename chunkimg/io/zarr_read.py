@@ -56,7 +56,7 @@ def read_region(folder: str, spec: ArraySpec, region: Region, out: Block | None 
 
     def place(piece: _Piece) -> None:
         here, there = _parts(region, piece.at, spec.chunks)
-        block = _block(spec, piece)
+        block = _block(spec, piece, there)
         result[here] = (0 if spec.fill is None else spec.fill) if block is None else block[there]
 
     each(place, _pieces(folder, spec, region))
@@ -113,13 +113,13 @@ def _index(spec: ArraySpec, file: str) -> NDArray[np.uint64] | None:
         os.close(fd)
 
 
-def _block(spec: ArraySpec, piece: _Piece) -> Block | None:
-    """The voxels of a chunk, or None if it is not stored."""
+def _block(spec: ArraySpec, piece: _Piece, wanted: tuple[slice, ...]) -> Block | None:
+    """The voxels of a chunk, of which a part is wanted, or None if it is not stored."""
     data = _bytes(spec, piece) if piece.file else None
     if data is None:
         return None
     with _Named(piece.file):
-        return decode(spec, data)
+        return decode(spec, data, wanted)
 
 
 def _bytes(spec: ArraySpec, piece: _Piece) -> bytes | None:
