@@ -201,6 +201,13 @@ def test_light_imports(tmp_path, nibabel_data):
         assert loaded(code) & {"xarray", "pandas", "dask"} == set()
 
 
+def test_images_without_dask(tmp_path, nibabel_data):
+    ci.convert(nibabel_data / "example4d.nii.gz", tmp_path / "a.ome.zarr")
+    store = str(tmp_path / "a.ome.zarr")
+    code = f"import chunkimg; chunkimg.open_image({store!r}, chunks=None)[1:2, 3:5, :, ::-9].values"
+    assert loaded(code) & {"dask", "zarr", "nibabel"} == set()
+
+
 def test_accessor_is_registered_either_way(nibabel_data):
     for code in (
         "import xarray as xr, chunkimg; xr.DataArray([0]).img",

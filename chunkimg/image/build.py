@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -101,8 +102,13 @@ def _planned(values: LazyArray) -> tuple[int, ...]:
 def spatial_coordinates(grid: Grid) -> xr.Coordinates:
     """Coordinates x, y, z of a grid, with `GridIndex`."""
     encoded, _ = keys.encode(grid)
-    variables = {d: xr.Variable((d,), values, attributes) for d, (values, attributes) in encoded.items()}
+    variables = {d: _coordinate(d, values, attributes) for d, (values, attributes) in encoded.items()}
     return _with_index(variables)
+
+
+def _coordinate(dim: str, values: Any, attributes: Mapping[str, Any] | None = None) -> xr.Variable:
+    """The variable of a coordinate. Of an array, xarray would import dask.array to see whether it is one of Dask's."""
+    return xr.Variable((dim,), pd.Index(values), attributes)
 
 
 def _with_index(variables: Mapping[str, xr.Variable]) -> xr.Coordinates:
@@ -118,15 +124,15 @@ def _coordinates(volume: Volume) -> xr.Coordinates:
     if volume.grid is not None:
         coords = spatial_coordinates(volume.grid)
     else:
-        plain = {d: (d, np.arange(volume.sizes[d], dtype=np.float64)) for d in ("z", "y", "x")}
+        plain = {d: _coordinate(d, np.arange(volume.sizes[d], dtype=np.float64)) for d in ("z", "y", "x")}
         coords = xr.Coordinates(plain)
     if volume.times is not None:
-        t = xr.Variable(("t",), np.asarray(volume.times.values, dtype=np.float64), metadata.time_attrs(volume.times))
+        t = _coordinate("t", np.asarray(volume.times.values, dtype=np.float64), metadata.time_attrs(volume.times))
         coords = coords.assign(t=t)
     elif volume.time is not None:
         coords = coords.assign(t=xr.Variable((), volume.time, {keys.UNITS: "s"}))
     if "c" in volume.dims:
-        c = xr.Variable(("c",), np.arange(volume.sizes["c"]), dict(volume.channels))
+        c = _coordinate("c", np.arange(volume.sizes["c"]), dict(volume.channels))
         coords = coords.assign(c=c)
     return coords
 

@@ -52,8 +52,7 @@ def decode(spec: ArraySpec, data: bytes, wanted: Sequence[slice] | None = None) 
     elif expected == 0:
         raw = b""
     else:
-        span = None if wanted is None else _span(spec, wanted)
-        raw = _decompressed(spec.compressor, data, expected, span)
+        raw = _decompressed(spec.compressor, data, expected, None if wanted is None else _span(spec, wanted))
     if len(raw) != expected:
         raise BadChunkError(f"it holds {len(raw)} bytes decoded, {expected} are expected")
     flat = np.frombuffer(raw, spec.dtype)
