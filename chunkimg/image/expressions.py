@@ -16,10 +16,11 @@ import numpy as np
 from ..lazy import LazyArray
 from ..ops.elementwise import ElementwiseArray, Operand, Step
 from .computed import HeldArray
-from .views import is_dask, viewed
+from .views import MOVES, OPENED, is_dask, viewed
 
 if TYPE_CHECKING:
     import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
 
 __all__ = ["elementwise"]
 
@@ -46,9 +47,64 @@ def elementwise(data: Any) -> LazyArray | None:
     if not is_dask(data) or 0 in data.shape or _has_client():
         return None
     try:
-        return _Reading(data).result()
+        return _moved(data) or _Reading(data).result()
     except _NoExpressionError:
         return None
+
+
+def _moved(data: da.Array) -> LazyArray | None:
+    """The view of an expression that a Dask array is, if its last layers do nothing but move voxels."""
+    import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
+    from dask.utils import key_split
+
+    graph, above, name = data.dask, [], data.name
+    while key_split(name) in MOVES and len(graph.dependencies[name]) == 1:
+        above.append(name)
+        (name,) = graph.dependencies[name]
+    chunks = _opened_chunks(graph, name)
+    if not above or chunks is None:
+        return None
+    expression = _Reading(da.Array(_with_all_below(graph, name), name, chunks, dtype=data.dtype)).result()
+    # opened like a file, it is seen through the moves as a file is
+    opened = da.from_array(expression, chunks=chunks, name=name).dask
+    layers = {**opened.layers, **{n: graph.layers[n] for n in above}}
+    dependencies = {**opened.dependencies, **{n: graph.dependencies[n] for n in above}}
+    found = viewed(da.Array(HighLevelGraph(layers, dependencies), data.name, data.chunks, dtype=data.dtype))
+    return None if found is None else found[1](expression)
+
+
+def _opened_chunks(graph: HighLevelGraph, name: str) -> tuple[tuple[int, ...], ...] | None:
+    """The blocks of an expression, where one of its operands is a file as it was opened; None if they are not known."""
+    from dask.blockwise import Blockwise
+
+    todo = [name]
+    while todo:
+        name = todo.pop()
+        layer = graph.layers[name]
+        if not isinstance(layer, Blockwise):
+            continue
+        if name.startswith(OPENED):
+            return next((d.chunks for d in layer.io_deps.values() if hasattr(d, "chunks")), None)
+        rank = len(layer.output_indices)
+        blocks = {n: tuple(k) for n, k in layer.numblocks.items() if len(k) == rank}
+        # an operand with fewer blocks is broadcast
+        todo += [n for n, k in blocks.items() if n in graph.layers and k == tuple(map(max, *blocks.values(), k))]
+    return None
+
+
+def _with_all_below(graph: HighLevelGraph, name: str) -> HighLevelGraph:
+    """A layer and those that it depends on."""
+    from dask.highlevelgraph import HighLevelGraph
+
+    below: dict[str, Any] = {}
+    todo = [name]
+    while todo:
+        layer = todo.pop()
+        if layer not in below:
+            below[layer] = graph.layers[layer]
+            todo += graph.dependencies[layer]
+    return HighLevelGraph(below, {n: graph.dependencies[n] for n in below})
 
 
 def _has_client() -> bool:
@@ -140,15 +196,8 @@ class _Reading:
     def _source(self, name: str) -> LazyArray:
         """What another layer is: a view of a file, or else something small, that is computed once."""
         import dask.array as da
-        from dask.highlevelgraph import HighLevelGraph
 
-        graph, below, todo = self.data.dask, {}, [name]
-        while todo:
-            layer = todo.pop()
-            if layer not in below:
-                below[layer] = graph.layers[layer]
-                todo += graph.dependencies[layer]
-        part = HighLevelGraph(below, {n: graph.dependencies[n] for n in below})
+        part = _with_all_below(self.data.dask, name)
         array = da.Array(part, name, self._chunks(name), dtype=self.data.dtype)
         found = viewed(array)
         source = None if found is None else found[1](found[0])

@@ -19,14 +19,14 @@ from .lazily import unwrapped
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["OPENED", "is_dask", "viewed"]
+__all__ = ["MOVES", "OPENED", "is_dask", "viewed"]
 
 #: prefix of the name of every Dask array that chunkimg makes of a lazy array
 OPENED = "open-image"
 #: what Dask puts before the name of an array for the layer that holds its source
 _ORIGINAL = "original-"
 #: Dask layers that move voxels and never change them
-_MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
+MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
 
 
 def is_dask(data: Any) -> TypeGuard[da.Array]:
@@ -82,7 +82,7 @@ def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | No
     if len(originals) != 1:
         return None
     opened = originals[0].removeprefix(_ORIGINAL)
-    if not all(layer in (originals[0], opened) or key_split(layer) in _MOVES for layer in data.dask.layers):
+    if not all(layer in (originals[0], opened) or key_split(layer) in MOVES for layer in data.dask.layers):
         return None
     graph = dict(data.dask)
     leaf = unwrapped(getattr(graph.get(originals[0]), "value", graph.get(originals[0])))
