@@ -59,7 +59,7 @@ class LevelPlan:
             unit=spec.unit,
             order=order,
             front_to_back=sequential,
-            target=slab_bytes(budget),
+            target=slab_bytes(budget, source),
         )
         return cls(path, spec, tuple(factors), slab, tuple(order))
 
