@@ -1,1 +1,1 @@
-"""Benchmarks of chunkimg; they measure and never assert a time."""
+"""Benchmarks of chunkimg; they measure and never assert a time. ``python -m benchmarks --list`` names them."""

@@ -1,10 +1,21 @@
-"""Deterministic test images of any size, written slab by slab."""
+"""Deterministic test images of any size, written slab by slab, and the files that workloads read."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from .measure import run
+
+#: part of the names of kept files; another one when a generator changes
+VERSION = 2
 
 
 def affine() -> np.ndarray:
@@ -18,8 +29,34 @@ def affine() -> np.ndarray:
     return out
 
 
-def write_nifti(path: Path, mib: int) -> None:
+def write_nifti(path: Path, mib: int, seed: int = 20) -> None:
     """A CT-like int16 ``.nii`` of 512 × 512 × n voxels, `mib` MiB: smooth anatomy and noise."""
+    rng = np.random.default_rng(seed)
+
+    def plane(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        body = np.hypot(x * (1.1 + 0.1 * np.sin(z / 90)), y * 1.4) < 0.9
+        tissue = 40 + 60 * np.sin(6 * x + z / 40) * np.cos(5 * y - z / 70)
+        # never the same twice: a codec with a large window would find the repetition
+        noise = rng.standard_normal((512, 512), np.float32)
+        return np.where(body, tissue + 20 * noise, -1000 + 5 * noise)
+
+    _write_planes(path, mib, plane)
+
+
+def write_labels(path: Path, mib: int) -> None:
+    """A segmentation, int16, of some hundred regions with smooth borders, and background."""
+
+    def plane(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        body = np.hypot(x * (1.1 + 0.1 * np.sin(z / 90)), y * 1.4) < 0.9
+        row = (y + 1 + 0.1 * np.sin(9 * x + z / 31)) * 5
+        column = (x + 1 + 0.1 * np.cos(7 * y - z / 23)) * 5
+        region = 1 + np.floor(row) * 12 + np.floor(column) + 144 * (z // 96 % 4)
+        return np.where(body, region, 0)
+
+    _write_planes(path, mib, plane)
+
+
+def _write_planes(path: Path, mib: int, plane: Callable[[int, np.ndarray, np.ndarray], np.ndarray]) -> None:
     import nibabel as nib
 
     depth = mib * 2
@@ -31,14 +68,179 @@ def write_nifti(path: Path, mib: int) -> None:
     header.set_xyzt_units("mm", "sec")
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = 1, 0
-    rng = np.random.default_rng(20)
     y, x = np.mgrid[-1:1:512j, -1:1:512j]
     with path.open("wb") as f:
         f.write(header.binaryblock + b"\0\0\0\0")
         for z in range(depth):
-            body = np.hypot(x * (1.1 + 0.1 * np.sin(z / 90)), y * 1.4) < 0.9
-            tissue = 40 + 60 * np.sin(6 * x + z / 40) * np.cos(5 * y - z / 70)
-            # never the same twice: a codec with a large window would find the repetition
-            noise = rng.standard_normal((512, 512), np.float32)
-            plane = np.where(body, tissue + 20 * noise, -1000 + 5 * noise)
-            f.write(plane.astype("<i2").tobytes())
+            f.write(plane(z, y, x).astype("<i2").tobytes())
+
+
+def voxels(nifti: Path | str) -> np.ndarray:
+    """Those of an image written here, z, y, x, mapped."""
+    depth = (os.path.getsize(nifti) - 352) // (512 * 512 * 2)
+    return np.memmap(nifti, "<i2", "r", 352, (depth, 512, 512))
+
+
+def _write_many(path: Path, grid: tuple[int, int, int], edge: int = 16, *, filled: bool = True) -> None:
+    """A plain xarray store of many tiny chunks, uint8, written chunk by chunk; its sum stands in its attributes."""
+    from numcodecs import Zstd
+
+    encode = Zstd(level=1).encode
+    rng = np.random.default_rng(5)
+    field = rng.integers(0, 8, (edge, edge, edge), "u1")
+    image = path / "image"
+    total = 0
+    for z in range(grid[0] if filled else 0):
+        for y in range(grid[1]):
+            (image / "c" / str(z) / str(y)).mkdir(parents=True)
+            for x in range(grid[2]):
+                chunk = field + np.uint8((z + 3 * y + 5 * x) % 200)
+                total += int(chunk.sum())
+                (image / "c" / str(z) / str(y) / str(x)).write_bytes(encode(chunk.tobytes()))
+    meta = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [n * edge for n in grid],
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [edge] * 3}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
+        "attributes": {"sum": total},
+        "dimension_names": ["z", "y", "x"],
+    }
+    image.mkdir(parents=True, exist_ok=True)
+    (image / "zarr.json").write_text(json.dumps(meta))
+    inner = {"kind": "inline", "must_understand": False, "metadata": {"image": meta}}
+    root = {"zarr_format": 3, "node_type": "group", "attributes": {}, "consolidated_metadata": inner}
+    (path / "zarr.json").write_text(json.dumps(root))
+
+
+def grid_of(count: float) -> tuple[int, int, int]:
+    """Chunks along z, y, x: about `count` of them; exactly for powers of ten from 10⁴ on."""
+    side = max(2, round(count ** (1 / 3)))
+    side = round(side, -1) if side >= 20 else side
+    return max(1, round(count / side**2)), side, side
+
+
+class Data:
+    """The files that workloads name, made when they are first asked for.
+
+    What only the generators determine is kept in `folder`; what chunkimg writes lies in `scratch` and is made anew in
+    each session.
+
+    Parameters
+    ----------
+    folder, scratch : Path
+    mib : int
+        Size of each image; numbers of chunks go with it, nominal at 512.
+    """
+
+    def __init__(self, folder: Path, scratch: Path, mib: int) -> None:
+        self.folder, self.scratch, self.mib = folder, scratch, mib
+        self._paths: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._paths:
+            self._paths[name] = str(getattr(self, f"_{name}")())
+        return self._paths[name]
+
+    @property
+    def depth(self) -> int:
+        """Planes of each image."""
+        return self.mib * 2
+
+    @property
+    def box(self) -> tuple[slice, slice, slice]:
+        """64³ voxels in z, y, x that begin on no chunk border."""
+        z = max(0, min(self.depth // 2 + 13, self.depth - 64))
+        return slice(z, min(z + 64, self.depth)), slice(201, 265), slice(101, 165)
+
+    def chunks(self, nominal: float) -> int:
+        """A number of chunks that goes with the size."""
+        return int(np.prod(grid_of(nominal * self.mib / 512)))
+
+    def _region(self) -> str:
+        return ",".join(f"{s.start}:{s.stop}" for s in self.box)
+
+    def _z(self) -> str:
+        return f"{self.box[0].start}:{self.box[0].stop}"
+
+    def _y(self) -> str:
+        return f"{self.box[1].start}:{self.box[1].stop}"
+
+    def _x(self) -> str:
+        return f"{self.box[2].start}:{self.box[2].stop}"
+
+    def _kept(self, name: str, make: Callable[[Path], object]) -> Path:
+        path = self.folder / f"v{VERSION}-{self.mib}-{name}"
+        if not path.exists():
+            print(f"making {path.name} ...", file=sys.stderr, flush=True)
+            partial = path.with_name(path.name + ".partial")
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make(partial)
+            partial.rename(path)
+        return path
+
+    def _ct(self) -> Path:
+        return self._kept("ct.nii", lambda path: write_nifti(path, self.mib))
+
+    def _b(self) -> Path:
+        return self._kept("b.nii", lambda path: write_nifti(path, self.mib, seed=21))
+
+    def _labels(self) -> Path:
+        return self._kept("labels.nii", lambda path: write_labels(path, self.mib))
+
+    def _ct_gz(self) -> Path:
+        # not the name of ct.nii with .gz: SimpleITK would read that one instead
+        def make(path: Path) -> None:
+            with open(self["ct"], "rb") as raw, gzip.GzipFile(path, "wb", 6, mtime=0) as out:
+                shutil.copyfileobj(raw, out, 1 << 22)
+
+        return self._kept("ct6.nii.gz", make)
+
+    def _many4(self) -> Path:
+        return self._kept("many4.zarr", lambda path: _write_many(path, grid_of(1e4 * self.mib / 512)))
+
+    def _many5(self) -> Path:
+        return self._kept("many5.zarr", lambda path: _write_many(path, grid_of(1e5 * self.mib / 512)))
+
+    def _many6(self) -> Path:
+        grid = grid_of(1e6 * self.mib / 512)
+        return self._kept("many6.zarr", lambda path: _write_many(path, grid, filled=False))
+
+    def _made(self, name: str, *command: str) -> Path:
+        path = self.scratch / "made" / name
+        path.parent.mkdir(exist_ok=True)
+        run([sys.executable, "-m", "chunkimg", *command[:2], str(path), *command[2:]])
+        return path
+
+    def _ct_zarr(self) -> Path:
+        return self._made("ct.ome.zarr", "convert", self["ct"])
+
+    def _ct_zarr64(self) -> Path:
+        return self._made("ct64.ome.zarr", "convert", self["ct"], "--chunks", "64")
+
+    def _b_zarr(self) -> Path:
+        return self._made("b.ome.zarr", "convert", self["b"])
+
+    def _labels_zarr(self) -> Path:
+        return self._made("labels.ome.zarr", "convert", self["labels"])
+
+    def _ct_nrrd(self) -> Path:
+        return self._made("ct.nrrd", "convert", self["ct"])
+
+    def _tiny_gz(self) -> Path:
+        return self._made("tiny.nii.gz", "convert", self["ct"], "--z", "0:2", "--y", "0:16", "--x", "0:16")
+
+    def _own_gz(self) -> Path:
+        return self._made("own.nii.gz", "convert", self["ct"])
+
+    def _indexed_gz(self) -> Path:
+        path = self.scratch / "made" / "indexed.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(self["ct_gz"])
+        run([sys.executable, "-m", "chunkimg", "index", str(path)])
+        return path

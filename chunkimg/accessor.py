@@ -9,12 +9,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+import chunkimg.statistics as statistics
+
 from .access import Access
 from .api import save
 from .geometry import Grid
 from .image import build, create, show
 from .image.properties import Properties
 from .metadata import is_label, properties_of
+from .statistics import PERCENTILES, Histogram, LabelCounts, Stats
 
 __all__ = ["ImageAccessor"]
 
@@ -208,6 +211,77 @@ class ImageAccessor:
     def access(self) -> Access:
         """``"random"``, ``"indexed"`` or ``"sequential"``, of its dearest source; `cost` says what a region costs."""
         return show.access_of(self._image)
+
+    # ------------------------------------------------------------------ statistics
+
+    def stats(self, percentiles: Sequence[float] = PERCENTILES, **options: Any) -> Stats:
+        """Number, range, sum, mean, standard deviation and percentiles of all values, streaming; NaN is left out.
+
+        Exact for values of at most 16 bits, scaled or not, in one pass; wider ones are read again for percentiles,
+        which are exact too. The passes run on this machine, also with a Dask client.
+
+        Parameters
+        ----------
+        percentiles : sequence of float
+            From 0 to 100, interpolated as of `numpy.percentile`; ``()`` for none.
+        **options
+            ``bins`` and ``range``: a histogram as well, in the same pass; ``budget``: bytes in memory at once;
+            ``progress``.
+
+        Raises
+        ------
+        TypeError
+            If the values are complex.
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> import nibabel
+        >>> scan = ci.open_image(f"{nibabel.__path__[0]}/tests/data/anatomical.nii")
+        >>> found = scan.img.stats([50, 99.9])
+        >>> found.min, found.max, found.percentiles[50]
+        (-610, 30393, 8935.0)
+        """
+        return statistics.stats(self._image, percentiles, **options)
+
+    def histogram(
+        self, bins: int | Sequence[float] = 256, range: tuple[float, float] | None = None, **options: Any
+    ) -> Histogram:
+        """Counts per bin and the edges of the bins, as of `numpy.histogram` of all values but NaN, streaming.
+
+        Parameters
+        ----------
+        bins : int or sequence of float
+            Number of bins, or their edges.
+        range : (float, float), optional
+            That of the values by default; values of more than 16 bits are then read twice.
+        **options
+            ``budget``, ``progress``.
+        """
+        return statistics.histogram(self._image, bins, range, **options)
+
+    def count_labels(self, **options: Any) -> LabelCounts:
+        """Labels that occur, 0 included, and the number of voxels of each: exact, in one pass, for any number of them.
+
+        Parameters
+        ----------
+        **options
+            ``budget``, ``progress``.
+
+        Raises
+        ------
+        TypeError
+            If the values are no integers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> cells = ci.from_array(np.array([[[0, 0, 7], [7, 7, 3]]], "u2"), spacing=(1, 1, 2))
+        >>> cells.img.count_labels().as_dict()
+        {0: 2, 3: 1, 7: 3}
+        """
+        return statistics.count_labels(self._image, **options)
 
     # ------------------------------------------------------------------ metadata
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import FormatError
-from .io.format import Header, Progress, ReadOptions, WriteOptions
+from .io.format import Format, Header, Progress, ReadOptions, WriteOptions
 from .io.registry import format_of, format_to_write
 from .volume import Volume
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from .io.zarr_plan import WritePlan
 
 __all__ = ["build_index", "convert", "open_image", "open_pyramid", "read_header", "save"]
 
@@ -110,6 +112,8 @@ def build_index(
 ) -> list[str]:
     """Make the index that gives random access to an image in gzip, ahead of its first use.
 
+    What chunkimg writes needs none: it carries its own.
+
     Parameters
     ----------
     source : str or path
@@ -128,7 +132,8 @@ def build_index(
     Returns
     -------
     list of str
-        Path of the index of each gzip file that holds voxels, most often one.
+        Path of the index of each gzip file that holds voxels, most often one; that of the file itself where it carries
+        its own.
 
     Raises
     ------
@@ -181,7 +186,8 @@ def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options
         ``"nifti"``, ``"nrrd"`` or ``"zarr"``, where the name does not tell.
     **options
         Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
-        ``codec``, ``pyramid``, ``downsample``, ``ome_version`` ("0.5" or "0.4"), ``storage_options``; for NIfTI
+        ``codec`` (``"fast"``, ``"balanced"``, ``"small"``, or a codec), ``pyramid``, ``downsample``, ``ome_version``
+        ("0.5" or "0.4"), ``resume``, ``storage_options``; for NIfTI
         ``version``, ``gzip_level``; for NRRD ``encoding`` (``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"``,
         ``"hex"``), ``gzip_level``; ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
 
@@ -247,6 +253,30 @@ def convert(
 
 def write_volume(volume: Volume, dest: Any, *, format: str | None = None, **options: Any) -> None:
     """Write a volume in the format of `dest`."""
+    target, volume, chosen = _prepared(volume, dest, format, options)
+    _refuse_own_source(volume, dest)
+    target.write(volume, dest, chosen)
+
+
+def plan_volume(volume: Volume, dest: Any, *, format: str | None = None, **options: Any) -> WritePlan:
+    """What `write_volume` would do with a Zarr store: a value that can be printed, kept as JSON, and cut into parts.
+
+    Raises
+    ------
+    FormatError
+        If `dest` is no Zarr store: files are written front to back, in one part.
+    """
+    target, volume, chosen = _prepared(volume, dest, format, options)
+    if target.name != "zarr":
+        raise FormatError(f"{dest}: files are written front to back, in one part; a plan is of Zarr stores")
+    from .io.zarr_write import plan_of
+
+    return plan_of(volume, dest, chosen)
+
+
+def _prepared(
+    volume: Volume, dest: Any, format: str | None, options: dict[str, Any]
+) -> tuple[Format, Volume, WriteOptions]:
     from .encode import store_as
 
     dtype, scaling = options.pop("dtype", None), options.pop("scaling", None)
@@ -255,9 +285,7 @@ def write_volume(volume: Volume, dest: Any, *, format: str | None = None, **opti
         raise TypeError(
             f"unknown option {', '.join(unknown)}; {', '.join(WriteOptions.__dataclass_fields__)} are known"
         )
-    target = format_to_write(dest, format)
-    _refuse_own_source(volume, dest)
-    target.write(store_as(volume, dtype, scaling), dest, WriteOptions(**options))
+    return format_to_write(dest, format), store_as(volume, dtype, scaling), WriteOptions(**options)
 
 
 def _refuse_own_source(volume: Volume, dest: Any) -> None:

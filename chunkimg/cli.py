@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import importlib
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import click
 
-from . import __version__, cli_check
-from .cli_common import numbers, progress_bar, report
+from . import __version__
+from .cli_common import keep_memory, numbers, progress_bar, region_options, report
 from .errors import ChunkImgError, ChunkImgWarning
 
 __all__ = ["main"]
-
-
-if TYPE_CHECKING:
-    _SliceType = click.ParamType[slice]
-else:
-    # generic at run time only from click 8.2 on
-    _SliceType = click.ParamType
-
-
-class _Slice(_SliceType):
-    """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
-
-    name = "START:STOP[:STEP]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> slice:
-        if isinstance(value, slice):
-            return value
-        try:
-            parts = [int(p) if p.strip() else None for p in str(value).split(":")]
-        except ValueError:
-            parts = []
-        if len(parts) == 1 and parts[0] is not None:
-            return slice(parts[0], parts[0] + 1 or None)
-        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
-            self.fail(f"{value!r} is no range; write START:STOP, START:STOP:STEP (any may be empty) or one index")
-        return slice(*parts)
-
-
-def _region_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for dim, what in (("c", "channels"), ("t", "frames"), ("z", "voxels"), ("y", "voxels"), ("x", "voxels")):
-        text = f"Part along {dim}, in {what}: START:STOP[:STEP], as in Python."
-        command = click.option(f"--{dim}", type=_Slice(), help=text)(command)
-    return command
 
 
 def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,10 +23,20 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--pyramid", is_flag=True, help="Zarr: add coarser resolution levels."),
         click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
         click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
-        click.option("--codec", metavar="NAME", help="Zarr: blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5) or none."),
+        click.option(
+            "--codec",
+            metavar="NAME",
+            help="Zarr: fast, balanced (default) or small; or blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5), none.",
+        ),
+        click.option("--resume", is_flag=True, help="Zarr: go on where the same command was cut off."),
+        click.option("--plan", "plan_only", is_flag=True, help="Zarr: print what would be written, and write nothing."),
         click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
-        click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz, NRRD gzip: 0 (fastest) to 3."),
+        click.option(
+            "--gzip-level",
+            type=click.IntRange(0, 9),
+            help="NIfTI .gz, NRRD gzip: 0 to 3 (default, fast), 4 to 9 (small).",
+        ),
         click.option(
             "--encoding",
             type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),
@@ -77,7 +53,23 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """A group some of whose commands are imported when they are asked for."""
+
+    #: command -> module that defines it
+    elsewhere: ClassVar = {"diff": "cli_check", "stats": "cli_stats", "validate": "cli_check"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(f".{self.elsewhere[cmd_name]}", __package__), cmd_name)
+        return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="chunkimg")
 def cli() -> None:
     """Medical and biological volumes larger than memory: NIfTI, NRRD and OME-Zarr, geometry kept exact."""
@@ -86,7 +78,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("src")
 @click.argument("dst")
-@_region_options
+@region_options
 @_output_options
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
@@ -108,7 +100,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @click.argument("dst")
 @click.option("--lo", type=float, nargs=3, metavar="X Y Z", help="Lower corner of a world box (RAS+, image's unit).")
 @click.option("--hi", type=float, nargs=3, metavar="X Y Z", help="Upper corner of the world box.")
-@_region_options
+@region_options
 @_output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
     """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
@@ -125,7 +117,7 @@ def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
 
 
 def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
-    from .api import write_volume
+    from .api import plan_volume, write_volume
     from .io.format import ReadOptions
     from .io.registry import format_of
 
@@ -138,7 +130,11 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
         x, y, z = volume.grid.box(*box)
         volume = volume.crop(x=x, y=y, z=z)
     volume = volume.crop(**region)
+    plan_only = options.pop("plan_only")
     given = {k: v for k, v in options.items() if v is not None and v is not False}
+    if plan_only:
+        click.echo(plan_volume(volume, dst, **given))
+        return
     with progress_bar() as progress:
         write_volume(volume, dst, progress=progress, **given)
 
@@ -161,6 +157,8 @@ def info(files: tuple[str, ...], as_json: bool, header: bool) -> None:
             failed = True
             continue
         if as_json:
+            import json
+
             click.echo(json.dumps(_as_json(found), allow_nan=False))
             continue
         if at:
@@ -247,10 +245,6 @@ def _print_header(header: Any, fields: bool) -> None:
         click.echo(f"{name:<{width}}  {text}")
 
 
-cli.add_command(cli_check.diff)
-cli.add_command(cli_check.validate)
-
-
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, ChunkImgWarning):
         click.echo(f"chunkimg: warning: {message}", err=True)
@@ -258,9 +252,9 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
-    logging.getLogger("chunkimg").setLevel(logging.ERROR)
     try:
         cli.main(prog_name="chunkimg", standalone_mode=False)
     except click.ClickException as error:

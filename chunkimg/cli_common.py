@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .errors import ChunkImgError
 
-__all__ = ["numbers", "progress_bar", "report"]
+__all__ = ["keep_memory", "numbers", "progress_bar", "region_options", "report"]
+
+if TYPE_CHECKING:
+    _SliceType = click.ParamType[slice]
+else:
+    # generic at run time only from click 8.2 on
+    _SliceType = click.ParamType
+
+
+class _Slice(_SliceType):
+    """``10:20``, ``::2``, ``:-5``, ``::-1``, or one index."""
+
+    name = "START:STOP[:STEP]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> slice:
+        if isinstance(value, slice):
+            return value
+        try:
+            parts = [int(p) if p.strip() else None for p in str(value).split(":")]
+        except ValueError:
+            parts = []
+        if len(parts) == 1 and parts[0] is not None:
+            return slice(parts[0], parts[0] + 1 or None)
+        if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
+            self.fail(f"{value!r} is no range; write START:STOP, START:STOP:STEP (any may be empty) or one index")
+        return slice(*parts)
+
+
+def region_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options --x, --y, --z, --t, --c, slices."""
+    for dim, what in (("c", "channels"), ("t", "frames"), ("z", "voxels"), ("y", "voxels"), ("x", "voxels")):
+        text = f"Part along {dim}, in {what}: START:STOP[:STEP], as in Python."
+        command = click.option(f"--{dim}", type=_Slice(), help=text)(command)
+    return command
 
 
 def report(error: BaseException) -> None:
@@ -24,6 +57,22 @@ def report(error: BaseException) -> None:
 def numbers(values: Any) -> str:
     """Numbers as a person reads them."""
     return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"
+
+
+def keep_memory() -> None:
+    """Let this process, which is the command's own, keep the memory of chunks that come and go (glibc; else nothing).
+
+    By default glibc hands pieces of some MiB back to the system each time they are freed, and the system clears the
+    next ones: 55 000 page faults and 0.15 s in converting 512 MiB (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD).
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(-3, 8 << 20)
+    mallopt(-1, 64 << 20)
 
 
 class _Bar:

@@ -356,9 +356,10 @@ def _differing_fields(a: bytes, b: bytes) -> str:
         p, q = nh.parse(a, "").fields, nh.parse(b, "").fields
     except FormatError:
         return ""
-    names = [k for k in p if k in q and not _same_field(p[k], q[k])]
+    shared = [k for k in p.dtype.names or () if k in (q.dtype.names or ())]
+    names = [k for k in shared if not _same_field(p[k], q[k])]
     rest = [] if a[int(p["sizeof_hdr"]) :] == b[int(q["sizeof_hdr"]) :] else ["extensions"]
-    order = ["byte order"] if p.endianness != q.endianness else []
+    order = ["byte order"] if p["dim"].dtype.isnative != q["dim"].dtype.isnative else []
     found = [*names, *order, *rest]
     return f" in {', '.join(found)}" if found else ""
 

@@ -109,6 +109,10 @@ class LazyArray(ABC):
         """The arrays that values finally come from."""
         yield self
 
+    def task(self, region: Region) -> Any:
+        """What Dask computes a region by on its workers, or None where they read it by this object itself."""
+        return None
+
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """A function that reads regions, cheapest when they are asked for in file order, front to back.

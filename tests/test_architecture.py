@@ -41,6 +41,7 @@ LAYERS = [
         "io.zarr_put",
         "io.zarr_append",
         "io.zarr_plan",
+        "io.zarr_resume",
         "io.json_report",
         "io.ome_schema",
         "io.files",
@@ -48,6 +49,9 @@ LAYERS = [
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",
+        "io.gzip_table",
+        "io.nifti_fields",
+        "io.nifti_forms",
         "io.nifti_header",
         "io.gzip_write",
         "io.encoders",
@@ -63,6 +67,7 @@ LAYERS = [
         "io.nrrd_data",
         "io.zarr_array",
         "io.compare",
+        "io.reduce",
         "io.file_check",
     },
     {
@@ -74,17 +79,17 @@ LAYERS = [
         "io.nrrd_place",
         "io.nrrd_kinds",
     },
-    {"io.nifti_write", "io.nrrd_write", "io.zarr_dest", "io.zarr_fill", "io.zarr_nodes", "io.zarr_write"},
+    {"io.cluster", "io.nifti_write", "io.nrrd_write", "io.zarr_dest", "io.zarr_fill", "io.zarr_nodes", "io.zarr_write"},
     {"io.nifti", "io.nifti_zarr", "io.nrrd", "io.zarr"},
     {"io.nifti_check", "io.zarr_tree", "io.zarr_chunks", "io.zarr_levels", "io.zarr_geometry", "io.zarr_image"},
     {"io.zarr_check"},
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking"},
+    {"api", "compare", "checking", "statistics"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index"},
+    {"cli_check", "cli_index", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -174,10 +179,10 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
-        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "crop_world",
-        "direction", "extent", "grid", "is_label", "numpy", "orientation", "origin", "properties", "require_same_grid",
-        "same_grid", "save", "snap_to", "space", "spacing", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
-        "to_world", "to_zarr", "units",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
+        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
+        "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
+        "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 
@@ -185,7 +190,9 @@ def loaded(code):
     """Top-level modules that are imported after running code in a fresh interpreter."""
     script = f"import sys\n{code}\nprint(' '.join(sorted(m for m in sys.modules if '.' not in m)))"
     return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        .stdout.splitlines()[-1]
+        .split()
     )
 
 
@@ -206,6 +213,35 @@ def test_images_without_dask(tmp_path, nibabel_data):
     store = str(tmp_path / "a.ome.zarr")
     code = f"import chunkimg; chunkimg.open_image({store!r}, chunks=None)[1:2, 3:5, :, ::-9].values"
     assert loaded(code) & {"dask", "zarr", "nibabel"} == set()
+
+
+#: what commands between files and readers of regions do without
+HEAVY = {"nibabel", "xarray", "pandas", "dask", "zarr", "numcodecs", "rich", "asyncio", "numba", "tensorstore"}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+def test_commands_between_files_import_little(suffix, tmp_path, nibabel_data):
+    source, made = str(tmp_path / f"a{suffix}"), str(tmp_path / f"b{suffix}")
+    ci.convert(nibabel_data / "anatomical.nii", source)
+    run = "import chunkimg.cli as c; sys.argv[1:] = {}\ntry: c.main()\nexcept SystemExit as e: assert not e.code"
+    for command in (["info", source], ["crop", source, made, "--x", "3:9"], ["convert", made, made + suffix]):
+        assert loaded(run.format(command)) & HEAVY == set(), command
+    for command in (["--version"], ["--help"]):
+        assert loaded(run.format(command)) & {"numpy", *HEAVY} == set(), command
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+def test_regions_without_dask_import_none(suffix, tmp_path, nibabel_data):
+    source = str(tmp_path / f"a{suffix}")
+    ci.convert(nibabel_data / "anatomical.nii", source)
+    code = f"""
+import chunkimg
+image = chunkimg.open_image({source!r}, chunks=None)
+image[2:5, 3:7, 1:9].values, image.isel(x=slice(4, 0, -1)).img.affine
+"""
+    assert loaded(code) & {"dask", "nibabel", "zarr", "rich", "numba"} == set()
+    whole = f"import chunkimg; image = chunkimg.open_image({source!r}); image[2:5, 3:7, 1:9].values"
+    assert loaded(whole) & {"nibabel", "zarr", "rich", "numba"} == set()
 
 
 def test_accessor_is_registered_either_way(nibabel_data):

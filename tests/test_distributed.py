@@ -12,6 +12,7 @@ from nifti_files import values, write
 import chunkimg as ci
 from chunkimg.image.build import to_volume
 from chunkimg.image.computed import ComputedArray
+from chunkimg.ops.downsample import mean_blocks
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,36 @@ def test_compute_and_save_on_workers(tmp_path, client, name):
     np.testing.assert_allclose(ci.open_image(tmp_path / "out.nii").values, expected)
     difference.img.save(tmp_path / "out.ome.zarr", chunks="4,8,8")
     np.testing.assert_allclose(ci.open_image(tmp_path / "out.ome.zarr").values, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["file", "expression"])
+def test_workers_write_the_store(tmp_path, client, kind, monkeypatch):
+    """One task per slab, on the workers; nothing is encoded here."""
+    from chunkimg.io import zarr_fill
+
+    data = values((140, 120, 100), "i2")
+    write(tmp_path / "source.nii", data)
+    image = ci.open_image(tmp_path / "source.nii", chunks={"z": 17})
+    expected = data.T
+    if kind == "expression":
+        image, expected = image + image, data.T + data.T
+    tasks = []
+    real = zarr_fill.write_on_workers
+    monkeypatch.setattr(
+        zarr_fill,
+        "write_on_workers",
+        lambda c, level, src, st, slabs, p: (tasks.append(len(slabs)), real(c, level, src, st, slabs, p)),
+    )
+    monkeypatch.setattr(zarr_fill, "copy", None)
+    image.img.save(tmp_path / "out.ome.zarr", pyramid=True, chunks="8,120,140", budget=1 << 20)
+    assert tasks == [5, 2, 1, 1] and {p.name for p in tmp_path.iterdir()} == {"source.nii", "out.ome.zarr"}
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "out.ome.zarr").values, expected)
+    assert not [f for f in ci.validate(tmp_path / "out.ome.zarr") if f.severity == "error"]
+    coarse = ci.open_image(tmp_path / "out.ome.zarr", level=1)
+    factors = [n // m for n, m in zip(expected.shape, coarse.shape, strict=True)]
+    whole = mean_blocks(expected, factors)
+    np.testing.assert_array_equal(coarse.values, whole)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])

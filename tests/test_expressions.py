@@ -142,13 +142,13 @@ def test_shards_larger_than_blocks(tmp_path):
 def test_each_chunk_is_decoded_once(tmp_path, pair, monkeypatch):
     a, b, x, y = pair(".ome.zarr")
     seen: list[str] = []
-    real = chunkimg.io.zarr_read._bytes
+    real = chunkimg.io.zarr_read._block
 
-    def watched(spec, piece):
+    def watched(spec, piece, wanted):
         seen.append(piece.file)
-        return real(spec, piece)
+        return real(spec, piece, wanted)
 
-    monkeypatch.setattr(chunkimg.io.zarr_read, "_bytes", watched)
+    monkeypatch.setattr(chunkimg.io.zarr_read, "_block", watched)
     (a - b + a).img.save(tmp_path / "o.ome.zarr", chunks=16)
     images = [f for f in seen if "/image/" in f]
     assert len(images) == len(set(images)) == 2 * 3 * 2 * 2

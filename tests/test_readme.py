@@ -41,7 +41,7 @@ def test_readme_commands(tmp_path, monkeypatch, capsys):
     scan = ci.from_array(numbers, spacing=(1, 1, 1), origin=(-45, -35, -10))
     scan.img.save("ct.nii.gz")
     commands = re.findall(r"^\$ chunkimg (.*)$", (ROOT / "README.md").read_text(), re.M)
-    assert len(commands) == 8
+    assert len(commands) == 10
     for command in commands:
         try:
             cli.main(shlex.split(command), standalone_mode=False)

@@ -102,13 +102,15 @@ def _planned(values: LazyArray) -> tuple[int, ...]:
 def spatial_coordinates(grid: Grid) -> xr.Coordinates:
     """Coordinates x, y, z of a grid, with `GridIndex`."""
     encoded, _ = keys.encode(grid)
-    variables = {d: _coordinate(d, values, attributes) for d, (values, attributes) in encoded.items()}
+    variables = {d: _variable((d,), values, attributes) for d, (values, attributes) in encoded.items()}
     return _with_index(variables)
 
 
-def _coordinate(dim: str, values: Any, attributes: Mapping[str, Any] | None = None) -> xr.Variable:
-    """The variable of a coordinate. Of an array, xarray would import dask.array to see whether it is one of Dask's."""
-    return xr.Variable((dim,), pd.Index(values), attributes)
+def _variable(dims: tuple[str, ...], values: Any, attributes: Mapping[str, Any]) -> xr.Variable:
+    """A variable of numbers, told to be so: where xarray has to find out what data is, it imports Dask."""
+    if dims:
+        return xr.IndexVariable(dims, pd.Index(values), attributes)
+    return xr.Variable(dims, np.asarray(values), attributes, fastpath=True)
 
 
 def _with_index(variables: Mapping[str, xr.Variable]) -> xr.Coordinates:
@@ -124,15 +126,15 @@ def _coordinates(volume: Volume) -> xr.Coordinates:
     if volume.grid is not None:
         coords = spatial_coordinates(volume.grid)
     else:
-        plain = {d: _coordinate(d, np.arange(volume.sizes[d], dtype=np.float64)) for d in ("z", "y", "x")}
+        plain = {d: _variable((d,), np.arange(volume.sizes[d], dtype=np.float64), {}) for d in ("z", "y", "x")}
         coords = xr.Coordinates(plain)
     if volume.times is not None:
-        t = _coordinate("t", np.asarray(volume.times.values, dtype=np.float64), metadata.time_attrs(volume.times))
-        coords = coords.assign(t=t)
+        times = np.asarray(volume.times.values, dtype=np.float64)
+        coords = coords.assign(t=_variable(("t",), times, metadata.time_attrs(volume.times)))
     elif volume.time is not None:
-        coords = coords.assign(t=xr.Variable((), volume.time, {keys.UNITS: "s"}))
+        coords = coords.assign(t=_variable((), volume.time, {keys.UNITS: "s"}))
     if "c" in volume.dims:
-        c = _coordinate("c", np.arange(volume.sizes["c"]), dict(volume.channels))
+        c = _variable(("c",), np.arange(volume.sizes["c"]), dict(volume.channels))
         coords = coords.assign(c=c)
     return coords
 

@@ -52,6 +52,10 @@ class ComputedArray(LazyArray):
                 if found is not None:
                     yield from found.leaves()
 
+    def task(self, region: Region) -> Any:
+        """The part of the Dask array."""
+        return self.data[tuple(slice(r.start, r.stop, r.step) for r in region)] if is_dask(self.data) else None
+
     def _read(self, region: Region) -> Block:
         part = self.data[tuple(slice(r.start, r.stop, r.step) for r in region)]
         block = part.compute() if is_dask(part) else part

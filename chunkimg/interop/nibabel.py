@@ -80,7 +80,7 @@ def to_nibabel(image: xr.DataArray) -> Any:
     axes = [volume.dims.index(d) for d in names]
     rgb = facts.channels > 0
     data = ViewArray(volume.data, [range(n) for n in volume.data.shape], axes)
-    return cls(_Proxy(data, facts.shape, rgb), nh.repaired(header).get_best_affine(), header)
+    return cls(_Proxy(data, facts.shape, rgb), nh.affine_of(facts)[0], header)
 
 
 class _DataObject(LazyArray):

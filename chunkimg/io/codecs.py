@@ -15,12 +15,28 @@ __all__ = ["NAMES", "PROFILES", "compressor"]
 _LEVELS = {"blosc-zstd": 9, "blosc-lz4": 9, "zstd": 22, "gzip": 9, "none": 0}
 _DEFAULT = {"blosc-zstd": 3, "blosc-lz4": 5, "zstd": 3, "gzip": 5}
 NAMES = tuple(_LEVELS)
+_SHUFFLES = ("shuffle", "bitshuffle", "noshuffle")
 
-#: profile -> codec of integers, of floating point, of labels and truth values
+#: profile -> kind of data -> codec. Shuffling cuts the long runs of labels and does nothing for single bytes
 PROFILES = {
-    "fast": ("blosc-lz4:5", "blosc-lz4:5", "zstd:1"),
-    "balanced": ("blosc-zstd:1", "blosc-zstd:1", "zstd:1"),
-    "small": ("blosc-zstd:6", "blosc-zstd:6", "zstd:9"),
+    "fast": {
+        "bytes": "blosc-lz4:5:bitshuffle",
+        "integers": "blosc-lz4:5:bitshuffle",
+        "floats": "blosc-lz4:5:shuffle",
+        "labels": "zstd:1",
+    },
+    "balanced": {
+        "bytes": "zstd:1",
+        "integers": "blosc-zstd:1:shuffle",
+        "floats": "blosc-zstd:1:shuffle",
+        "labels": "zstd:3",
+    },
+    "small": {
+        "bytes": "zstd:9",
+        "integers": "blosc-zstd:6:bitshuffle",
+        "floats": "blosc-zstd:6:shuffle",
+        "labels": "zstd:9",
+    },
 }
 
 
@@ -31,8 +47,8 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> 
     ----------
     name : str or None
         A profile: ``"fast"``, ``"balanced"`` (also for None) or ``"small"``; or one of `NAMES`, with an optional level
-        as in ``"zstd:5"``. Blosc shuffles the bits of integers and the bytes of floating point. Labels are compressed
-        by plain zstd, which finds long runs that shuffling would cut.
+        as in ``"zstd:5"``, and for blosc an optional filter as in ``"blosc-zstd:5:bitshuffle"``. Without one, blosc
+        shuffles the bits of integers and the bytes of floating point.
     dtype : numpy dtype
         Type of the voxels.
     labels : bool
@@ -41,22 +57,31 @@ def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> 
     Raises
     ------
     FormatError
-        If the name or level is not known.
+        If the name, level or filter is not known.
     """
     by_kind = PROFILES.get("balanced" if name is None else name)
     if by_kind is not None:
-        name = by_kind[2 if labels or dtype.kind == "b" else 1 if dtype.kind in "fc" else 0]
+        name = by_kind[_kind(dtype, labels)]
     assert name is not None
-    kind, _, text = name.partition(":")
-    if kind not in NAMES or (text and not text.isdigit()):
+    kind, *more = name.split(":")
+    shuffle = more.pop() if len(more) == 2 and kind.startswith("blosc") else None
+    if kind not in NAMES or len(more) > 1 or not all(m.isdigit() for m in more) or shuffle not in (None, *_SHUFFLES):
         known = ", ".join((*PROFILES, *NAMES))
         raise FormatError(f"codec {name!r} is not known; choose one of {known}, those with a level as in zstd:5")
-    level = int(text) if text else _DEFAULT.get(kind, 0)
+    level = int(more[0]) if more else _DEFAULT.get(kind, 0)
     if level > _LEVELS[kind]:
         raise FormatError(f"codec {name!r}: levels of {kind} go up to {_LEVELS[kind]}")
     if kind == "none":
         return None
     if not kind.startswith("blosc"):
         return Compressor(kind, level)
-    shuffle = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
-    return Compressor("blosc", level, kind.removeprefix("blosc-"), shuffle)
+    usual = "shuffle" if dtype.kind in "fc" or dtype.itemsize == 1 else "bitshuffle"
+    return Compressor("blosc", level, kind.removeprefix("blosc-"), shuffle or usual)
+
+
+def _kind(dtype: np.dtype[Any], labels: bool) -> str:
+    if labels or dtype.kind == "b":
+        return "labels"
+    if dtype.kind in "fc":
+        return "floats"
+    return "bytes" if dtype.itemsize == 1 else "integers"

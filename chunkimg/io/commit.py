@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,15 @@ from pathlib import Path
 
 from ..errors import FormatError
 
-__all__ = ["check_destination", "partial_directory", "partial_file", "partial_name", "set_aside", "write_at"]
+__all__ = [
+    "check_destination",
+    "empty_folder",
+    "partial_directory",
+    "partial_file",
+    "partial_name",
+    "set_aside",
+    "write_at",
+]
 
 
 def partial_name(dest: Path) -> Path:
@@ -120,10 +127,11 @@ def _open_locked(partial: Path) -> int:
 
 
 @contextmanager
-def partial_directory(dest: Path, overwrite: bool = False) -> Iterator[Path]:
+def partial_directory(dest: Path, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A folder to write `dest` in; it appears under its name when the context is left normally.
 
-    What a killed writer left behind is removed first; a live one is never disturbed.
+    What a killed writer left behind is removed first, as is what a failed one has written, unless writes are to be
+    taken up where they ended; a live writer is never disturbed.
     """
     partial = partial_name(dest)
     if partial.is_symlink():
@@ -133,11 +141,13 @@ def partial_directory(dest: Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         _lock(fd, partial)
         try:
-            _empty(partial)
+            if not resume:
+                empty_folder(partial)
             yield partial
             _swap(partial, dest, overwrite)
         except BaseException:
-            _abandon(partial)
+            if not resume:
+                _abandon(partial)
             raise
     finally:
         if fd >= 0:
@@ -146,6 +156,8 @@ def partial_directory(dest: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def _abandon(partial: Path) -> None:
     """Remove a folder in which threads of a failed write may still be finishing what they had begun."""
+    import shutil
+
     for wait in (0.0, 0.01, 0.05, 0.2, 1.0):
         time.sleep(wait)
         shutil.rmtree(partial, ignore_errors=True)
@@ -153,7 +165,10 @@ def _abandon(partial: Path) -> None:
             return
 
 
-def _empty(folder: Path) -> None:
+def empty_folder(folder: Path) -> None:
+    """Remove what is in a folder."""
+    import shutil
+
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -176,6 +191,8 @@ def _swap(partial: Path, dest: Path, overwrite: bool) -> None:
 
 
 def _remove(path: Path) -> None:
+    import shutil
+
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

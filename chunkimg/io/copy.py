@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -33,23 +34,28 @@ def copy(
     progress : callable, optional
         Called with the number of bytes of each block when it is written.
     """
-    before, size = Pending(), 0
+    under_way: deque[tuple[Pending, int]] = deque()
+
+    def finish_one() -> None:
+        under_way[0][0].wait()
+        _, size = under_way.popleft()
+        if progress is not None:
+            progress(size)
+
     try:
         with closing(read_ahead([source], regions)) as blocks:
             for region, (block,) in blocks:
-                begun = write(region, block) or Pending()
-                before.wait()
-                if progress is not None and size:
-                    progress(size)
-                before, size = begun, block.nbytes
+                under_way.append((write(region, block) or Pending(), block.nbytes))
                 # the next but one is read while the next is waited for: this one must be gone by then
-                del block, begun
-        before.wait()
-        if progress is not None and size:
-            progress(size)
+                del block
+                if len(under_way) > 1:
+                    finish_one()
+        while under_way:
+            finish_one()
     except BaseException:
         # nothing is written any more when this function has ended
-        before.abandon()
+        for pending, _ in under_way:
+            pending.abandon()
         raise
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from ..access import Access
+from ..errors import FormatError
 from ..geometry import Grid
 from ..volume import Volume
 
@@ -123,11 +124,15 @@ class WriteOptions:
     progress : Progress or None
         Told the number of bytes to come, and each number of bytes done.
     chunks, codec, pyramid, downsample
-        Zarr: chunk sizes by dim, codec name, whether to write a pyramid, ``"mean"`` or ``"mode"``.
+        Zarr: chunk sizes by dim; codec, or profile (``"fast"``, ``"balanced"``, ``"small"``); whether to write a
+        pyramid; ``"mean"`` or ``"mode"``.
     ome_version
         Zarr: ``"0.5"`` (Zarr v3, the default) or ``"0.4"`` (Zarr v2).
+    resume
+        Zarr in a local folder: take up a write of the same image with the same options where it was cut off.
     version, gzip_level
-        NIfTI: 1 or 2; NIfTI and NRRD: ISA-L's compression level, 0 (fastest) to 3, 2 by default.
+        NIfTI: 1 or 2; NIfTI and NRRD: compression level of gzip, 0 to 3 of ISA-L (fast; 3 by default), 4 to 9 of
+        zlib-ng, or of zlib where that is not installed (small).
     encoding
         NRRD: ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"`` or ``"hex"``; that of the source, else raw, by default.
     storage_options : dict or None
@@ -142,6 +147,7 @@ class WriteOptions:
     pyramid: bool = False
     downsample: str | None = None
     ome_version: str | None = None
+    resume: bool = False
     version: int | None = None
     gzip_level: int | None = None
     encoding: str | None = None
@@ -152,6 +158,22 @@ class WriteOptions:
             raise ValueError(f"budget is a number of bytes, at least {1 << 20}; found {self.budget}")
         if self.codec is not None and not isinstance(self.codec, str):
             raise ValueError(f"codec is a name with an optional level, such as 'zstd:5'; found {self.codec!r}")
+
+    def refuse_of_zarr(self, dest: str, format: str) -> None:
+        """Refuse options that only Zarr stores have, for a file of another format.
+
+        Raises
+        ------
+        FormatError
+            Naming the option.
+        """
+        for name in ("chunks", "codec", "downsample", "ome_version"):
+            if getattr(self, name) is not None:
+                raise FormatError(f"{dest}: {name}= is for Zarr stores, {format} files have none")
+        if self.pyramid:
+            raise FormatError(f"{dest}: {format} files hold one resolution level, pyramid= is for Zarr stores")
+        if self.resume:
+            raise FormatError(f"{dest}: {format} files are written in one go, resume= is for Zarr stores")
 
 
 @dataclass(frozen=True)

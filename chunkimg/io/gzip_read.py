@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .gzip_index import BadIndexError, GzipIndex, opened
 from .source import FileSource
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["IndexedStream", "inflate", "thread_count"]
 
@@ -182,6 +184,8 @@ class IndexedStream:
         self._position = 0
 
     def __enter__(self) -> IndexedStream:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._gzip = self._stack.enter_context(self._source.open_checked())
         try:
             self._file = self._stack.enter_context(opened(self._index.path))

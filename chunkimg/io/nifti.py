@@ -13,7 +13,6 @@ from ..volume import DIMS, TimeAxis, Volume
 from . import nifti_header as nh
 from .files import Layout, file_array
 from .format import Header, ReadOptions, WriteOptions
-from .nifti_write import write
 from .source import FileSource
 
 __all__ = ["NiftiFormat", "header_path", "layout_of", "other_axes", "properties_of"]
@@ -35,7 +34,7 @@ class NiftiFormat:
     def read_header(self, source: Any, options: ReadOptions) -> Header:
         """Header fields and geometry."""
         volume, facts = _open(source, options.index)
-        fields = {k: v.item() if v.ndim == 0 else v.tolist() for k, v in facts.fields.items()}
+        fields = {k: facts.fields[k].tolist() for k in facts.fields.dtype.names or ()}
         fields = {k: v.split(b"\0")[0].decode("latin-1") if isinstance(v, bytes) else v for k, v in fields.items()}
         fields["extensions"] = extensions(volume.headers.get(NIFTI_HEADER, b""))
         name = {"nifti1": "NIfTI-1", "nifti2": "NIfTI-2", "analyze": "Analyze 7.5"}[facts.kind]
@@ -50,6 +49,8 @@ class NiftiFormat:
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to ``.nii``, ``.nii.gz`` or a pair."""
+        from .nifti_write import write
+
         write(volume, os.fspath(dest), options)
 
 

@@ -1,6 +1,6 @@
 """Checking NIfTI and Analyze headers: fields that contradict each other, or leave open what readers then guess.
 
-What nibabel diagnoses is taken over; the rest is from ``nifti1.h`` (https://nifti.nimh.nih.gov).
+What is repaired on opening is named; the rest is from ``nifti1.h`` (https://nifti.nimh.nih.gov).
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import numpy as np
 from ..geometry import Grid
 from ..geometry import affine as aff
 from . import file_check
+from . import nifti_fields as nf
 from . import nifti_header as nh
 from .format import CheckOptions, Finding, Format
 from .nifti import extensions, header_path
+from .nifti_forms import sform as sform_of
 from .source import FileSource
 
 __all__ = ["check"]
 
 #: voxels: single precision of a quaternion near a half turn displaces far corners by hundredths
 _FORMS_TOL = 0.1
+
+#: nifti1.h, "intent_code", and the codes of FSL's fnirt and topup, and of CIFTI-2
+_INTENTS = {0, *range(2, 25), *range(1001, 1012), *range(2001, 2010), *range(2016, 2019), *range(3000, 3013)} - {3005}
 
 
 def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Finding]:
@@ -33,8 +38,8 @@ def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Findin
     facts = nh.parse(block, header.path)
     where = header.path
     # as stored, not as repaired on opening
-    raw = type(facts.fields)(block[: facts.size], endianness=facts.byteorder, check=False)
-    for text in _diagnosis(block, facts, raw):
+    raw = nf.from_bytes(block[: facts.size], facts.kind, facts.byteorder)
+    for text in _diagnosis(raw):
         yield Finding("warning", where, f"header: {text}")
     yield from _sizes(raw, facts, where)
     if facts.kind != "analyze":
@@ -46,23 +51,21 @@ def check(format: Format, source: Any, options: CheckOptions) -> Iterator[Findin
     yield from file_check.check(format, source, options)
 
 
-def _diagnosis(block: bytes, facts: nh.HeaderFacts, raw: Any) -> list[str]:
-    """What nibabel finds in the header as it is stored."""
-    with np.errstate(all="ignore"):
-        text = type(facts.fields).diagnose_binaryblock(block[: facts.size], facts.byteorder)
+def _diagnosis(raw: nf.Fields) -> list[str]:
+    """What is repaired on opening."""
     # nifti1.h: a pixdim[0] of 0 means 1
     unset = float(raw["pixdim"][0]) == 0
-    return [line.strip() for line in str(text).splitlines() if line.strip() and not (unset and "qfac" in line)]
+    return [text for _, text in nf.repair(raw.copy()) if not (unset and "qfac" in text)]
 
 
-def _sizes(raw: Any, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
+def _sizes(raw: nf.Fields, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
     rank = len(facts.shape)
     beyond = [int(n) for n in raw["dim"][rank + 1 :]]
     if any(n not in (0, 1) for n in beyond):
         yield Finding("warning", where, f"dim declares {rank} axes, and sizes {beyond} beyond them")
 
 
-def _position(raw: Any, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
+def _position(raw: nf.Fields, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
     """Whether sform, qform and pixdim say the same."""
     sform, qform = int(raw["sform_code"]), int(raw["qform_code"])
     if sform <= 0 and qform <= 0:
@@ -75,14 +78,14 @@ def _position(raw: Any, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
     nx, ny, nz = (*facts.shape[:3], 1, 1, 1)[:3]
     grids = {}
     with np.errstate(all="ignore"):
-        stored = {"sform": facts.fields.get_sform() if sform > 0 else None}
+        stored = {"sform": sform_of(facts.fields) if sform > 0 else None}
         stored["qform"] = nh.qform_of(facts.fields) if qform > 0 else None
     if qform > 0 and stored["qform"] is None:
         yield Finding("warning", where, f"the qform (code {qform}) is no rotation: its quaternion is not usable")
     for name, matrix in stored.items():
         if matrix is None:
             continue
-        filled = aff.fill_singleton_axes(np.asarray(matrix, np.float64), (nx, ny, nz))
+        filled = aff.fill_singleton_axes(matrix, (nx, ny, nz))
         if aff.is_usable(filled):
             grids[name] = Grid((nx, ny, nz), tuple(map(tuple, filled.tolist())), units=nh.units_of(facts)[0])
     if len(grids) == 2:
@@ -104,7 +107,7 @@ def _forms(s: Grid, q: Grid, codes: tuple[int, int], where: str) -> Iterator[Fin
     yield Finding("warning" if codes[0] == codes[1] else "note", where, text)
 
 
-def _spacing(raw: Any, grid: Grid, where: str) -> Iterator[Finding]:
+def _spacing(raw: nf.Fields, grid: Grid, where: str) -> Iterator[Finding]:
     declared = np.abs(raw["pixdim"][1:4].astype(np.float64))
     thick = np.asarray(grid.shape) > 1
     if not np.allclose(declared[thick], np.asarray(grid.spacing)[thick], rtol=1e-3):
@@ -116,8 +119,8 @@ def _spacing(raw: Any, grid: Grid, where: str) -> Iterator[Finding]:
         )
 
 
-def _not_finite(raw: Any, where: str) -> Iterator[Finding]:
-    for name in raw:
+def _not_finite(raw: nf.Fields, where: str) -> Iterator[Finding]:
+    for name in raw.dtype.names or ():
         value = raw[name]
         if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
             # many writers leave scaling that is not used so
@@ -125,7 +128,7 @@ def _not_finite(raw: Any, where: str) -> Iterator[Finding]:
             yield Finding(severity, where, f"{name} is not finite: {value.tolist()}")
 
 
-def _units(raw: Any, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
+def _units(raw: nf.Fields, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
     code = int(raw["xyzt_units"])
     if code & 0x07 not in nh.UNIT_CODES or code & 0x38 not in {**nh.TIME_UNITS, **nh.CHANNEL_UNITS} or code & ~0x3F:
         yield Finding("warning", where, f"xyzt_units is {code}, which names no unit of nifti1.h")
@@ -139,11 +142,9 @@ def _units(raw: Any, facts: nh.HeaderFacts, where: str) -> Iterator[Finding]:
             yield Finding("note", where, "the unit of the fourth axis is not stated (xyzt_units)")
 
 
-def _codes(raw: Any, where: str) -> Iterator[Finding]:
-    from nibabel.nifti1 import intent_codes
-
+def _codes(raw: nf.Fields, where: str) -> Iterator[Finding]:
     intent = int(raw["intent_code"])
-    if intent not in intent_codes.value_set("code"):
+    if intent not in _INTENTS:
         yield Finding("warning", where, f"intent_code {intent} is none of nifti1.h")
 
 

@@ -1,13 +1,12 @@
 """NIfTI-1, NIfTI-2 and Analyze 7.5 headers: what they say of an image.
 
-Fields are parsed by nibabel; this module says what they mean. Sources: ``nifti1.h`` and ``nifti2.h``
+`nifti_fields` says where fields lie, this module what they mean. Sources: ``nifti1.h`` and ``nifti2.h``
 (https://nifti.nimh.nih.gov); where they are silent, nibabel's reading is followed: sform before qform, without either
 a grid centred on the origin, slope 0 or NaN means unscaled.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import struct
 import warnings
@@ -23,6 +22,8 @@ from ..geometry import affine as aff
 from ..geometry.frames import to_seconds
 from ..lazy import Scaling
 from ..volume import TimeAxis
+from . import nifti_fields as nf
+from .nifti_forms import best_affine, qform
 
 __all__ = [
     "CHANNEL_UNITS",
@@ -42,31 +43,12 @@ __all__ = [
     "units_of",
 ]
 
-_log = logging.getLogger("chunkimg")
-_log.addHandler(logging.NullHandler())
-
 # nifti1.h, "UNITS OF SPATIAL AND TEMPORAL DIMENSIONS": xyzt_units bits 0-2 and 3-5
 UNIT_CODES = {0: "unknown", 1: "m", 2: "mm", 3: "um"}
 TIME_UNITS = {0: "unknown", 8: "s", 16: "ms", 24: "us"}
 CHANNEL_UNITS = {32: "Hz", 40: "ppm", 48: "rad/s"}
 
-# nifti1.h, "DATA TYPE"; RGB types are 3 or 4 bytes per voxel
-_TYPES: dict[int, tuple[str, int]] = {
-    2: ("u1", 0),
-    4: ("i2", 0),
-    8: ("i4", 0),
-    16: ("f4", 0),
-    32: ("c8", 0),
-    64: ("f8", 0),
-    128: ("u1", 3),
-    256: ("i1", 0),
-    512: ("u2", 0),
-    768: ("u4", 0),
-    1024: ("i8", 0),
-    1280: ("u8", 0),
-    1792: ("c16", 0),
-    2304: ("u1", 4),
-}
+# nifti1.h, "DATA TYPE"
 _REFUSED = {0: "unknown", 1: "binary (1 bit)", 255: "all", 1536: "float128", 2048: "complex256"}
 
 #: header fields that are properties of the image, with their value when unset
@@ -104,7 +86,7 @@ class HeaderFacts:
         ``"<"`` or ``">"``.
     size : int
         Bytes of the fixed header.
-    fields : nibabel header
+    fields : structured array of no dimensions
         All fields, repaired as nibabel does on loading.
     shape : tuple of int
         Sizes along the file's axes, x first.
@@ -120,7 +102,7 @@ class HeaderFacts:
     single: bool
     byteorder: str
     size: int
-    fields: Any
+    fields: nf.Fields
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     channels: int
@@ -150,11 +132,6 @@ def parse(block: bytes, path: str) -> HeaderFacts:
     FormatError
         If it is not a header, or describes no image.
     """
-    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
-    from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.spm2analyze import Spm2AnalyzeHeader
-
     found = identify(block)
     if found is None:
         raise FormatError(
@@ -165,26 +142,17 @@ def parse(block: bytes, path: str) -> HeaderFacts:
     size = 540 if kind == "nifti2" else 348
     if len(block) < size:
         raise FormatError(f"{path}: truncated: the header has {size} bytes, only {len(block)} are there")
-    classes = {
-        ("nifti1", True): Nifti1Header,
-        ("nifti1", False): Nifti1PairHeader,
-        ("nifti2", True): Nifti2Header,
-        ("nifti2", False): Nifti2PairHeader,
-        ("analyze", False): Spm2AnalyzeHeader,
-    }
-    try:
-        fields = classes[kind, single](block[:size], endianness=order, check=False)
-        code = int(fields["datatype"])
-        _check_type(code, path)
-        fields.check_fix(logger=_log, error_level=40)
-        if not 1 <= int(fields["dim"][0]) <= 7:
-            raise FormatError(f"{path}: the header gives the image {int(fields['dim'][0])} axes; 1 to 7 are expected")
-        shape = tuple(int(n) for n in fields.get_data_shape())
-    except HeaderDataError as error:
-        raise FormatError(f"{path}: the {kind} header is invalid: {error}") from error
+    fields = nf.from_bytes(block[:size], kind, order)
+    code = int(fields["datatype"])
+    _check_type(code, path)
+    _repair(fields, f"{path}: the {kind} header is invalid")
+    rank = int(fields["dim"][0])
+    if not 1 <= rank <= 7:
+        raise FormatError(f"{path}: the header gives the image {rank} axes; 1 to 7 are expected")
+    shape = _shape(fields, rank, path)
     if min(shape) < 1:
         raise FormatError(f"{path}: the header gives the image sizes {shape}; sizes of at least 1 are expected")
-    name, channels = _TYPES[code]
+    name, channels = nf.TYPES[code]
     offset = _offset(fields, kind, single, path)
     dtype = np.dtype(name).newbyteorder(order)  # type: ignore[arg-type]
     if math.prod(shape) * max(1, channels) * dtype.itemsize > 1 << 62:
@@ -192,8 +160,37 @@ def parse(block: bytes, path: str) -> HeaderFacts:
     return HeaderFacts(kind, single, order, size, fields, shape, dtype, channels, offset)
 
 
+def _repair(fields: nf.Fields, invalid: str) -> None:
+    """Repair what can be, and tell the log of it."""
+    problems = nf.repair(fields)
+    for level, text in problems:
+        if level >= 40:
+            raise FormatError(f"{invalid}: {text}")
+    if problems:
+        import logging
+
+        log = logging.getLogger("chunkimg")
+        if not log.handlers:
+            log.addHandler(logging.NullHandler())
+        for level, text in problems:
+            log.log(level, text)
+
+
+def _shape(fields: nf.Fields, rank: int, path: str) -> tuple[int, ...]:
+    """Sizes along the file's axes; NIfTI-1 has long vectors as FreeSurfer writes them, and nibabel reads."""
+    shape = tuple(fields["dim"][1 : rank + 1].tolist())
+    if nf.kind_of(fields) != "nifti1":
+        return shape
+    if shape[:3] == (-1, 1, 1):
+        length = int(fields["glmin"])
+        if not length:
+            raise FormatError(f"{path}: dim[1] is -1, as in a long vector of FreeSurfer, but glmin has no length")
+        return (length, *shape[1:])
+    return (163842, 1, 1, *shape[3:]) if shape[:3] == (27307, 1, 6) else shape
+
+
 def _check_type(code: int, path: str) -> None:
-    if code in _TYPES:
+    if code in nf.TYPES:
         return
     if code in _REFUSED:
         raise UnsupportedError(
@@ -203,23 +200,23 @@ def _check_type(code: int, path: str) -> None:
     raise FormatError(f"{path}: unknown NIfTI datatype code {code}")
 
 
-def _offset(fields: Any, kind: str, single: bool, path: str) -> int:
+def _offset(fields: nf.Fields, kind: str, single: bool, path: str) -> int:
     value = float(fields["vox_offset"])
     if not math.isfinite(value) or not 0 <= value < 2**62 or value != int(value):
         raise FormatError(f"{path}: vox_offset is {value}; a whole number of bytes is expected")
     if single and value == 0:
-        return 352 if kind == "nifti1" else 544
+        return nf.SINGLE_OFFSET[kind]
     return int(value)
 
 
 def pixel_type(dtype: np.dtype[Any], channels: int = 0) -> int:
     """NIfTI datatype code of a type, or `UnsupportedError`."""
-    for code, (name, samples) in _TYPES.items():
+    for code, (name, samples) in nf.TYPES.items():
         if np.dtype(name) == dtype.newbyteorder("=") and samples == channels:
             return code
     raise UnsupportedError(
         f"NIfTI has no datatype for {dtype}; convert the image first, e.g. with .astype('float32'); "
-        f"it holds {', '.join(sorted({str(np.dtype(n)) for n, _ in _TYPES.values()}))}"
+        f"it holds {', '.join(sorted({str(np.dtype(n)) for n, _ in nf.TYPES.values()}))}"
     )
 
 
@@ -228,36 +225,27 @@ def pixel_type(dtype: np.dtype[Any], channels: int = 0) -> int:
 
 def affine_of(facts: HeaderFacts) -> tuple[NDArray[np.float64], str]:
     """Index-to-world affine (RAS+ where the file says where the patient is) and space."""
-    from nibabel.spatialimages import HeaderDataError
-
     fields = facts.fields
     with np.errstate(all="ignore"):
-        try:
-            affine = np.asarray(fields.get_best_affine(), dtype=np.float64)
-        except (HeaderDataError, ValueError, np.linalg.LinAlgError):
-            # quaternions longer than 1: no rotation
-            affine = np.full((4, 4), np.nan)
+        affine = best_affine(fields)
+    if affine is None:
+        affine = np.full((4, 4), np.nan)
     named = facts.kind != "analyze" and (int(fields["sform_code"]) != 0 or int(fields["qform_code"]) != 0)
     return affine, "RAS" if named else "unknown"
 
 
-def repaired(fields: Any) -> Any:
-    """A copy of header fields, repaired as nibabel does on loading: signs of pixdim, qfac, codes."""
+def repaired(fields: nf.Fields) -> nf.Fields:
+    """A copy of header fields, repaired as on loading: signs of pixdim, qfac, codes."""
     out = fields.copy()
-    out.check_fix(logger=_log, error_level=100)
+    nf.repair(out)
     return out
 
 
-def qform_of(fields: Any) -> NDArray[np.float64] | None:
+def qform_of(fields: nf.Fields) -> NDArray[np.float64] | None:
     """The qform as an affine, or None where its quaternion is no rotation."""
-    from nibabel.spatialimages import HeaderDataError
-
     with np.errstate(all="ignore"):
-        try:
-            out = np.asarray(repaired(fields).get_qform(), dtype=np.float64)
-        except (HeaderDataError, ValueError):
-            return None
-    return out if aff.is_usable(out) else None
+        out = qform(repaired(fields))
+    return out if out is not None and aff.is_usable(out) else None
 
 
 def grid_of(facts: HeaderFacts, path: str) -> Grid | None:
@@ -312,23 +300,34 @@ def time_of(facts: HeaderFacts) -> float | None:
 
 def scaling_of(facts: HeaderFacts, path: str) -> Scaling | None:
     """How stored values are scaled; None if they are not (slope 0 or NaN, slope 1 with intercept 0, RGB)."""
-    from nibabel.spatialimages import HeaderDataError
-
     if facts.channels:
         return None
-    try:
-        slope, inter = facts.fields.get_slope_inter()
-    except HeaderDataError as error:
-        raise FormatError(f"{path}: the intensity scaling is invalid: {error}") from error
-    if slope is None or (slope, inter) == (1.0, 0.0):
+    fields = facts.fields
+    slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
+    usable = math.isfinite(slope) and slope != 0
+    if facts.kind == "analyze":
+        slope, inter = _spm_scaling(fields) if not usable else (slope, inter if math.isfinite(inter) else 0.0)
+    elif not usable:
         return None
-    return Scaling(float(slope), float(inter or 0.0))
+    elif not math.isfinite(inter):
+        raise FormatError(f"{path}: the intensity scaling is invalid: valid slope but invalid intercept {inter}")
+    return None if (slope, inter) == (1.0, 0.0) else Scaling(slope, inter)
 
 
-def get_property(fields: Any, name: str) -> str | int | float:
+def _spm_scaling(fields: nf.Fields) -> tuple[float, float]:
+    """Scaling of an Analyze header without a slope: as SPM2 has it (``spm_vol_ana.m``), from ranges of values."""
+    stored = int(fields["glmax"]) - int(fields["glmin"])
+    shown = float(fields["cal_max"] - fields["cal_min"])
+    if not stored or not shown:
+        return 1.0, 0.0
+    slope = shown / stored
+    return slope, float(fields["cal_min"]) - slope * int(fields["glmin"])
+
+
+def get_property(fields: nf.Fields, name: str) -> str | int | float:
     """A property of `PROPERTIES` as a plain Python value, its unset value where the header has no such field."""
     unset = PROPERTIES[name]
-    if name not in fields:
+    if name not in (fields.dtype.names or ()):
         return unset
     value = fields[name].item()
     if isinstance(unset, str):

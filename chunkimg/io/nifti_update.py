@@ -25,6 +25,8 @@ from ..lazy import Scaling
 from ..metadata import LABEL_INTENT
 from ..volume import PER_CHANNEL, TimeAxis
 from . import nifti_header as nh
+from .nifti_fields import Fields
+from .nifti_forms import base_affine, best_affine, quaternion_of
 
 __all__ = [
     "update_channels",
@@ -42,7 +44,7 @@ Array = NDArray[np.float64]
 _SCANNER, _ALIGNED = 1, 2
 
 
-def _set(fields: Any, name: str, value: float, index: int | None = None) -> None:
+def _set(fields: Fields, name: str, value: float, index: int | None = None) -> None:
     """Set a number where it differs beyond the field's rounding."""
     old = fields[name] if index is None else fields[name][index]
     new = np.asarray(value).astype(old.dtype)
@@ -53,7 +55,7 @@ def _set(fields: Any, name: str, value: float, index: int | None = None) -> None
             fields[name][index] = new
 
 
-def update_geometry(fields: Any, template: nh.HeaderFacts | None, grid: Grid, dest: str) -> None:
+def update_geometry(fields: Fields, template: nh.HeaderFacts | None, grid: Grid, dest: str) -> None:
     """sform, qform and pixdim[1..3] from a grid.
 
     Where the image moved by whole or half voxels (crop, flip, stride, coarsening, permuted axes), both transforms of a
@@ -90,7 +92,7 @@ def _usable_affine(template: nh.HeaderFacts, grid: Grid) -> Array | None:
     return before if aff.is_usable(before) and (space == grid.space or grid.space == "unknown") else None
 
 
-def _follow(fields: Any, before: Array, wanted: Array) -> None:
+def _follow(fields: Fields, before: Array, wanted: Array) -> None:
     """Move both transforms of a template as the image moved."""
     steps = snapped_steps(before, wanted)
     if np.array_equal(before, wanted) or np.array_equal(steps, np.eye(4)):
@@ -106,7 +108,7 @@ def _follow(fields: Any, before: Array, wanted: Array) -> None:
             _set(fields, "pixdim", float(s), k + 1)
 
 
-def _move_qform(fields: Any, wanted: Array, steps: Array | None) -> None:
+def _move_qform(fields: Fields, wanted: Array, steps: Array | None) -> None:
     """Move the qform by the same steps, or to the new position; give it up where it cannot hold a shear."""
     old = nh.qform_of(fields)
     target = old @ steps if steps is not None and old is not None else wanted
@@ -118,7 +120,7 @@ def _move_qform(fields: Any, wanted: Array, steps: Array | None) -> None:
     _drop_qform(fields)
 
 
-def _write_declared(fields: Any, wanted: Array, dest: str) -> None:
+def _write_declared(fields: Fields, wanted: Array, dest: str) -> None:
     """Put the position in every transform whose code is set."""
     for k, s in enumerate(aff.decompose(wanted)[0]):
         _set(fields, "pixdim", float(s), k + 1)
@@ -130,14 +132,12 @@ def _write_declared(fields: Any, wanted: Array, dest: str) -> None:
         )
 
 
-def _write_new(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
+def _write_new(fields: Fields, wanted: Array, grid: Grid, dest: str) -> None:
     """Both transforms of an image whose source was no NIfTI, or said nothing of its position."""
     for k, s in enumerate(grid.spacing):
         _set(fields, "pixdim", s, k + 1)
     if grid.space == "unknown":
-        base = nh.repaired(fields)
-        base["sform_code"] = base["qform_code"] = 0
-        if np.allclose(base.get_best_affine(), wanted, rtol=1e-6, atol=1e-6 * min(grid.spacing)):
+        if np.allclose(base_affine(nh.repaired(fields)), wanted, rtol=1e-6, atol=1e-6 * min(grid.spacing)):
             # what readers assume without a transform is right: say no more than is known
             fields["sform_code"] = fields["qform_code"] = 0
             return
@@ -156,42 +156,39 @@ def _write_new(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
         _drop_qform(fields)
 
 
-def _set_rows(fields: Any, wanted: Array) -> None:
+def _set_rows(fields: Fields, wanted: Array) -> None:
     for name, row in zip(("srow_x", "srow_y", "srow_z"), wanted, strict=False):
         for k in range(4):
             _set(fields, name, float(row[k]), k)
 
 
-def _set_quaternion(fields: Any, target: Array) -> bool:
+def _set_quaternion(fields: Fields, target: Array) -> bool:
     """Set quaternion, offset and pixdim[0]; False if the target is sheared, which they cannot hold."""
-    from nibabel.spatialimages import HeaderDataError
-
-    fresh = nh.repaired(fields)
-    try:
-        fresh.set_qform(target, int(fields["qform_code"]) or _SCANNER, strip_shears=False)
-    except HeaderDataError:
+    found = quaternion_of(target)
+    if found is None:
         return False
+    *quaternion, qfac = found
     old = nh.qform_of(fields)
     direction = aff.decompose(target)[1]
     # the rotation is kept as it stands in the file unless it turned: a crop moves the offset alone
     if old is None or not np.allclose(aff.decompose(old)[1], direction, atol=1e-5):
-        for name in ("quatern_b", "quatern_c", "quatern_d"):
-            _set(fields, name, float(fresh[name]))
-        _set(fields, "pixdim", float(fresh["pixdim"][0]), 0)
+        for name, value in zip(("quatern_b", "quatern_c", "quatern_d"), quaternion, strict=True):
+            _set(fields, name, value)
+        _set(fields, "pixdim", qfac, 0)
     for k, name in enumerate(("qoffset_x", "qoffset_y", "qoffset_z")):
         _set(fields, name, float(target[k, 3]))
     return True
 
 
-def _drop_qform(fields: Any) -> None:
+def _drop_qform(fields: Fields) -> None:
     for name in ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
         _set(fields, name, 0)
 
 
-def _check_position(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
+def _check_position(fields: Fields, wanted: Array, grid: Grid, dest: str) -> None:
     """Read the header as it will be read, and compare."""
-    written = np.asarray(nh.repaired(fields).get_best_affine(), dtype=np.float64)
-    written = aff.fill_singleton_axes(written, grid.shape)
+    stored = best_affine(nh.repaired(fields))
+    written = np.full((4, 4), np.nan) if stored is None else aff.fill_singleton_axes(stored, grid.shape)
     corners = aff.corner_indices(grid.shape, 0.5)
     apart = (aff.apply(written, corners) - aff.apply(wanted, corners)) @ aff.inverse(wanted)[:3, :3].T
     worst = float(np.abs(apart).max())
@@ -209,7 +206,7 @@ def _check_position(fields: Any, wanted: Array, grid: Grid, dest: str) -> None:
         )
 
 
-def update_units(fields: Any, template: nh.HeaderFacts | None, units: str, time_unit: str | None, dest: str) -> None:
+def update_units(fields: Fields, template: nh.HeaderFacts | None, units: str, time_unit: str | None, dest: str) -> None:
     """xyzt_units from the unit of length and, where given, the unit of time."""
     length, fourth = nh.units_of(template) if template is not None else ("unknown", "unknown")
     codes = {name: code for code, name in nh.UNIT_CODES.items()}
@@ -224,7 +221,7 @@ def update_units(fields: Any, template: nh.HeaderFacts | None, units: str, time_
     _set(fields, "xyzt_units", code)
 
 
-def update_times(fields: Any, template: nh.HeaderFacts | None, times: TimeAxis | None, dest: str) -> None:
+def update_times(fields: Fields, template: nh.HeaderFacts | None, times: TimeAxis | None, dest: str) -> None:
     """pixdim[4] and toffset; the file's unit of time is kept.
 
     Times that are not regular are lost with a warning: NIfTI holds a start and a step.
@@ -259,7 +256,7 @@ def update_times(fields: Any, template: nh.HeaderFacts | None, times: TimeAxis |
     _set(fields, "toffset", start)
 
 
-def update_time(fields: Any, template: nh.HeaderFacts | None, time: float | None) -> None:
+def update_time(fields: Fields, template: nh.HeaderFacts | None, time: float | None) -> None:
     """Set toffset to the time of a single frame."""
     if time is None:
         return
@@ -279,20 +276,21 @@ def _same_times(a: TimeAxis, b: TimeAxis) -> bool:
     return bool(np.allclose(a.values[:common], b.values[:common], rtol=0, atol=1e-7 * scale))
 
 
-def update_scaling(fields: Any, template: nh.HeaderFacts | None, scaling: Scaling | None, dest: str) -> None:
+def update_scaling(fields: Fields, template: nh.HeaderFacts | None, scaling: Scaling | None, dest: str) -> None:
     """scl_slope and scl_inter."""
     before = nh.scaling_of(template, dest) if template is not None else None
-    if template is not None and before == scaling:
+    if template is not None and before == scaling and scaling is None:
         return
     slope, inter = (scaling.slope, scaling.inter) if scaling is not None else (1.0, 0.0)
-    for name, value in (("scl_slope", slope), ("scl_inter", inter)):
-        _set(fields, name, value)
+    if template is None or before != scaling:
+        for name, value in (("scl_slope", slope), ("scl_inter", inter)):
+            _set(fields, name, value)
     stored = float(fields["scl_slope"]), float(fields["scl_inter"])
     if not np.allclose(stored, (slope, inter), rtol=1e-6, atol=0):
         raise FormatError(f"{dest}: the scaling ({slope}, {inter}) cannot be held in float32; convert the image first")
 
 
-def update_channels(fields: Any, channels: Mapping[str, Any], dest: str) -> None:
+def update_channels(fields: Fields, channels: Mapping[str, Any], dest: str) -> None:
     """Step and offset of a spectral fourth axis; names of channels are lost with a warning."""
     if set(PER_CHANNEL) & set(channels):
         warnings.warn(
@@ -306,7 +304,9 @@ def update_channels(fields: Any, channels: Mapping[str, Any], dest: str) -> None
                 _set(fields, name, channels[key], index)
 
 
-def update_properties(fields: Any, template: nh.HeaderFacts | None, properties: Mapping[str, Any], dest: str) -> None:
+def update_properties(
+    fields: Fields, template: nh.HeaderFacts | None, properties: Mapping[str, Any], dest: str
+) -> None:
     """Fields of `nifti_header.PROPERTIES`; a property that was deleted is unset, one without a field is named."""
     homeless = sorted(set(properties) - set(nh.PROPERTIES) - {LABEL})
     if homeless:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..errors import ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry.attrs import NIFTI_HEADER
 from ..volume import Volume
+from . import nifti_fields as nf
 from . import nifti_header as nh
 from . import nifti_update as update
 from .commit import check_destination, partial_file, set_aside, write_at
@@ -24,11 +26,11 @@ _INT16_MAX = 32767
 
 def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     """Write ``.nii``, ``.nii.gz``, or a ``.hdr``/``.img`` pair, slab by slab."""
-    _refuse_foreign_options(options, dest)
+    options.refuse_of_zarr(dest, "NIfTI")
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
-    level = 2 if options.gzip_level is None else options.gzip_level
+    level = options.gzip_level
     if not bare.lower().endswith((".nii", ".hdr", ".img")):
         raise FormatError(f"{dest}: NIfTI files are called .nii, .hdr or .img (a pair), each also with .gz behind")
     if "://" in dest:
@@ -56,14 +58,6 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
                 sink.write(memoryview(prefix))
         else:
             write_at(header_fd, prefix, 0)
-
-
-def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
-    for name in ("chunks", "codec", "downsample", "ome_version"):
-        if getattr(options, name) is not None:
-            raise FormatError(f"{dest}: {name}= is for Zarr stores, NIfTI files have none")
-    if options.pyramid:
-        raise FormatError(f"{dest}: NIfTI files hold one resolution level, pyramid= is for Zarr stores")
 
 
 # ---------------------------------------------------------------------------------------------- header
@@ -156,7 +150,7 @@ def _rank(volume: Volume, sizes: tuple[int, ...]) -> int:
     return max(needed, min(volume.rank, 3))
 
 
-def _set_sizes(fields: Any, before: nh.HeaderFacts | None, sizes: tuple[int, ...], volume: Volume) -> None:
+def _set_sizes(fields: nf.Fields, before: nh.HeaderFacts | None, sizes: tuple[int, ...], volume: Volume) -> None:
     rank = _rank(volume, sizes)
     full = (*sizes, 1, 1, 1, 1)[:7]
     if before is not None and len(before.shape) == rank and (*before.shape, 1, 1, 1, 1, 1, 1)[:7] == full:
@@ -171,11 +165,8 @@ def _set_sizes(fields: Any, before: nh.HeaderFacts | None, sizes: tuple[int, ...
 
 def _start(
     template: bytes | None, volume: Volume, sizes: tuple[int, ...], version: int | None, single: bool, dest: str
-) -> tuple[Any, bytes, str]:
+) -> tuple[nf.Fields, bytes, str]:
     """Header to fill in, the bytes that follow it, and the byte order."""
-    from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
-    from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
-
     found = nh.identify(template) if template is not None else None
     needed = 2 if max(sizes) > _INT16_MAX else 1
     if version is None:
@@ -186,39 +177,26 @@ def _start(
             if version in (1, 2)
             else f"{dest}: NIfTI has versions 1 and 2, {version} was asked for"
         )
-    classes: dict[tuple[int, bool], Any] = {
-        (1, True): Nifti1Header,
-        (1, False): Nifti1PairHeader,
-        (2, True): Nifti2Header,
-        (2, False): Nifti2PairHeader,
-    }
-    cls = classes[version, single]
+    wanted = f"nifti{version}"
     if template is None or found is None:
-        fields = cls()
-        fields["pixdim"][4:] = 0
-        return fields, b"\0\0\0\0", "<" if fields.endianness == "<" else ">"
+        order = "<" if sys.byteorder == "little" else ">"
+        return nf.blank(wanted, single, order), b"\0\0\0\0", order
     kind, was_single, order = found
     size = 540 if kind == "nifti2" else 348
     tail = template[size:]
     if single and len(tail) < 4:
         tail = b"\0\0\0\0"
-    same_version = (kind == "nifti2") == (version == 2)
-    if same_version:
-        fields = cls(template[:size], endianness=order, check=False)
+    if kind == wanted:
+        fields = nf.from_bytes(template[:size], kind, order)
         if was_single != single:
-            fields["magic"] = fields.single_magic if single else fields.pair_magic
+            fields["magic"] = nf.magic(kind, single)
             fields["vox_offset"] = 0
         return fields, tail, order
-    old = nh.parse(template, dest).fields
-    fields = cls.from_header(old, check=False).as_byteswapped(order)
-    # from_header copies what identifies the old version, too
-    fresh = cls(endianness=order)
-    for name in ("sizeof_hdr", "magic", "vox_offset", *(("eol_check",) if version == 2 else ())):
-        fields[name] = fresh[name]
-    return fields, tail, order
+    old = nh.parse(template, dest)
+    return nf.converted(old.fields, old.shape, wanted, single, order, dest), tail, order
 
 
-def _finish(fields: Any, tail: bytes, single: bool) -> bytes:
+def _finish(fields: nf.Fields, tail: bytes, single: bool) -> bytes:
     """Header and what follows it, with vox_offset right for that."""
     size = int(fields["sizeof_hdr"])
     if single:
@@ -226,7 +204,7 @@ def _finish(fields: Any, tail: bytes, single: bool) -> bytes:
         if int(fields["vox_offset"]) != end:
             tail += b"\0" * (-end % 16)
             fields["vox_offset"] = size + len(tail)
-    return bytes(fields.binaryblock) + tail
+    return fields.tobytes() + tail
 
 
 def _time_unit(before: nh.HeaderFacts | None, volume: Volume) -> str | None:

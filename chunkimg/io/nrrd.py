@@ -14,7 +14,6 @@ from .format import Header, ReadOptions, WriteOptions
 from .nrrd_axes import axes_of, channels_of, grid_of, times_of
 from .nrrd_data import voxels
 from .nrrd_props import properties_of
-from .nrrd_write import write
 from .source import FileSource
 
 __all__ = ["NrrdFormat"]
@@ -48,6 +47,8 @@ class NrrdFormat:
 
     def write(self, volume: Volume, dest: Any, options: WriteOptions) -> None:
         """Stream to ``.nrrd``, or to ``.nhdr`` and a file of voxels beside it."""
+        from .nrrd_write import write
+
         write(volume, os.fspath(dest), options)
 
 

@@ -42,7 +42,9 @@ _SUFFIXES = {"": ".raw", "gzip": ".raw.gz", "bzip2": ".raw.bz2", "text": ".txt",
 
 def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     """Write ``.nrrd``, or ``.nhdr`` and a file of voxels beside it, slab by slab."""
-    _refuse_foreign_options(options, dest)
+    options.refuse_of_zarr(dest, "NRRD")
+    if options.version is not None:
+        raise FormatError(f"{dest}: version= is for NIfTI; an NRRD file has the version that its fields need")
     if "://" in dest:
         raise UnsupportedError(f"{dest}: NRRD is written to local files only; write there and copy")
     if not dest.lower().endswith((".nrrd", ".nhdr")):
@@ -88,16 +90,6 @@ def _check_beside(volume: Volume, path: Path, beside: Path, options: WriteOption
             f"{path}: the voxels would go to {beside}, which exists and is not what {path.name} refers to; "
             "remove it or choose another name"
         )
-
-
-def _refuse_foreign_options(options: WriteOptions, dest: str) -> None:
-    for name in ("chunks", "codec", "downsample"):
-        if getattr(options, name) is not None:
-            raise FormatError(f"{dest}: {name}= is for Zarr stores, NRRD files have none")
-    if options.pyramid:
-        raise FormatError(f"{dest}: NRRD files hold one resolution level, pyramid= is for Zarr stores")
-    if options.version is not None:
-        raise FormatError(f"{dest}: version= is for NIfTI; an NRRD file has the version that its fields need")
 
 
 def storable(volume: Volume, dest: str) -> Volume:
@@ -180,7 +172,7 @@ def build_header(
     # dims that the file has no axis for have one voxel, and may stand anywhere
     order = (*(k for k in range(len(volume.dims)) if k not in order), *order)
     full_coding = f"text:{dtype.str}" if coding == "text" else coding
-    stored = Stored(dtype, order, full_coding, 2 if gzip_level is None else gzip_level)
+    stored = Stored(dtype, order, full_coding, gzip_level)
     return text.encode(closed=data_file is None), stored
 
 

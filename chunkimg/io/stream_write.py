@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,14 @@ class Stored:
         Axes of the array from slowest to fastest in the file.
     coding : str
         ``""`` for plain bytes, or as for `decoders.open_decoder`.
-    level : int
-        Compression level of gzip.
+    level : int or None
+        Compression level of gzip, as for `GzipWriter`.
     """
 
     dtype: np.dtype[Any]
     order: tuple[int, ...]
     coding: str = ""
-    level: int = 2
+    level: int | None = None
 
 
 def write_voxels(
@@ -121,6 +120,8 @@ def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
 
 def _spool(data: LazyArray, sink: Sink, stored: Stored, options: WriteOptions, folder: Path) -> None:
     """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
+    import tempfile
+
     with tempfile.TemporaryFile(dir=folder) as spool:
         writer = RunWriter(spool.fileno(), 0, stored.dtype, stored_shape(data.shape, stored.order), stored.order)
         copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)

@@ -26,7 +26,7 @@ class _Shard:
 
     key: str
     left: int
-    parts: dict[int, bytes] = field(default_factory=dict)
+    parts: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
 class ArrayWriter:
@@ -90,10 +90,10 @@ class ArrayWriter:
                 for k, n, r in zip(at, spec.chunks, region, strict=True)
             )
         ]
-        data = b"" if spec.fill is not None and _is_zero(part) else encode(spec, part)
+        data: tuple[bytes, ...] = () if spec.fill is not None and _is_fill(part, spec.fill) else encode(spec, part)
         if shard is None:
             if data:
-                self.store.put(self._key(at), data)
+                self.store.put(self._key(at), *data)
             return
         place = int(np.ravel_multi_index(tuple(k % n for k, n in zip(at, spec.per_shard, strict=True)), spec.per_shard))
         with self._lock:
@@ -101,19 +101,28 @@ class ArrayWriter:
             shard.left -= 1
             last = not shard.left
         if last and any(shard.parts.values()):
-            self.store.put(shard.key, _joined(spec, shard.parts))
+            self.store.put(shard.key, *_joined(spec, shard.parts))
 
 
-def _joined(spec: ArraySpec, parts: dict[int, bytes]) -> bytes:
-    """A shard: its chunks in C order, and their index."""
-    ordered = [parts.get(k, b"") for k in range(int(np.prod(spec.per_shard)))]
-    index = encode_index(spec, [len(p) for p in ordered])
-    return b"".join([index, *ordered] if spec.index_first else [*ordered, index])
+def _joined(spec: ArraySpec, parts: dict[int, tuple[bytes, ...]]) -> list[bytes]:
+    """The bytes of a shard: its chunks in C order, and their index."""
+    ordered = [parts.get(k, ()) for k in range(int(np.prod(spec.per_shard)))]
+    index = encode_index(spec, [sum(map(len, p)) for p in ordered])
+    chunks = [piece for chunk in ordered for piece in chunk]
+    return [index, *chunks] if spec.index_first else [*chunks, index]
 
 
-def _is_zero(part: Block) -> bool:
-    """Whether all bits are zero: a negative zero is not."""
-    if part[(0,) * part.ndim] != 0 or part[(-1,) * part.ndim] != 0:
+def _is_fill(part: Block, fill: complex) -> bool:
+    """Whether all values are the fill value, bit for bit: a negative zero is no zero."""
+    wanted = _bits(np.full(1, fill, part.dtype))
+    # most that are not differ in the first or the last
+    ends = np.array([part[(0,) * part.ndim], part[(-1,) * part.ndim]], part.dtype)
+    if np.any(_bits(ends) != wanted):
         return False
-    bits: Any = part if part.dtype.kind in "biu" else np.ascontiguousarray(part).view(f"u{min(8, part.dtype.itemsize)}")
-    return not bits.any()
+    bits = _bits(part)
+    return not np.any(bits != wanted if np.any(wanted) else bits)
+
+
+def _bits(part: Block) -> Any:
+    """Values as unsigned integers, one row each."""
+    return np.ascontiguousarray(part).reshape(-1, 1).view(f"u{min(8, part.dtype.itemsize)}")

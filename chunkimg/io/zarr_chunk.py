@@ -6,6 +6,7 @@ raises. Every function may be called from any thread; the codecs let go of the i
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import Block
+from ..workers import scratch
 from .blosc_part import blosc_part
 from .zarr_spec import INDEX_ROW, ArraySpec, Compressor
 
@@ -21,6 +23,8 @@ __all__ = ["ABSENT", "BadChunkError", "decode", "decode_index", "encode", "encod
 
 #: what stands in the index of a shard for a chunk that is not stored
 ABSENT = 2**64 - 1
+#: how zlib calls what surrounds deflated bytes
+_GZIP, _ZLIB = 31, 15
 
 
 class BadChunkError(Exception):
@@ -28,7 +32,9 @@ class BadChunkError(Exception):
 
 
 def decode(spec: ArraySpec, data: bytes, wanted: Sequence[slice] | None = None) -> Block:
-    """The voxels of a chunk, with the array's axes, in the byte order of the store; maybe read-only.
+    """The voxels of a chunk, with the array's axes, in the byte order of the store.
+
+    They lie in scratch memory of this thread: take what is wanted of them before it decodes another chunk.
 
     Parameters
     ----------
@@ -83,14 +89,13 @@ def _span(spec: ArraySpec, wanted: Sequence[slice]) -> tuple[int, int]:
 def _decompressed(compressor: Compressor, data: bytes, expected: int, span: tuple[int, int] | None) -> Any:
     name = compressor.name
     if name in ("gzip", "zlib"):
-        return _inflated(data, 31 if name == "gzip" else 15, expected)
+        return _inflated(data, _GZIP if name == "gzip" else _ZLIB, expected)
     if name == "blosc":
         # README_CHUNK_FORMAT of c-blosc: nbytes and cbytes at bytes 4 and 12; blosc itself trusts them
         nbytes, cbytes = (int.from_bytes(data[k : k + 4], "little") for k in (4, 12))
         if len(data) < 16 or cbytes != len(data) or nbytes != expected:
             raise BadChunkError(
-                f"its blosc header says {cbytes} bytes for {nbytes} decoded; "
-                f"it has {len(data)}, {expected} are expected"
+                f"its blosc header says {cbytes} bytes for {nbytes} decoded; there are {len(data)}, for {expected}"
             )
         from numcodecs.blosc import decompress
     elif name == "zstd":
@@ -99,7 +104,7 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int, span: tupl
     else:
         _same_size(int.from_bytes(data[:4], "little"), expected)
         from numcodecs.lz4 import decompress
-    out = np.empty(expected, np.uint8)
+    out = scratch(expected)
     target = out
     if name == "blosc" and span is not None and 2 * (span[1] - span[0]) < expected:
         data, start, stop = blosc_part(data, *span)
@@ -139,19 +144,38 @@ def _inflated(data: bytes, wbits: int, expected: int) -> bytes:
         raise BadChunkError(f"gzip: {error}") from error
     if not decoder.eof:
         raise BadChunkError(f"gzip: more than {expected} bytes, or cut short")
-    return out
+    return out if wbits == _ZLIB or not decoder.unused_data.strip(b"\0") else _members(data, expected)
 
 
-def encode(spec: ArraySpec, block: Block) -> bytes:
-    """The bytes of a chunk; `block` has the shape of a chunk, or less at the end of the array."""
+def _members(data: bytes, expected: int) -> bytes:
+    """What gzip of several members decodes to (RFC 1952, 2.2)."""
+    from isal import igzip, isal_zlib
+
+    try:
+        with igzip.IGzipFile(fileobj=io.BytesIO(data)) as file:
+            return bytes(file.read(expected + 1))
+    except (OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
+        raise BadChunkError(f"gzip: {error}") from error
+
+
+def encode(spec: ArraySpec, block: Block) -> tuple[bytes, bytes]:
+    """The bytes of a chunk, and its checksum or nothing; at the end of the array `block` may be less than a chunk."""
     if block.shape != spec.chunks:
         whole = np.full(spec.chunks, 0 if spec.fill is None else spec.fill, spec.dtype)
         whole[tuple(map(slice, block.shape))] = block
         block = whole
     if spec.axes is not None:
         block = block.transpose(spec.axes)
-    data = _compressed(spec.compressor, np.ascontiguousarray(block, spec.dtype))
-    return data + _crc(data) if spec.checksum else data
+    data = _compressed(spec.compressor, _contiguous(block, spec.dtype))
+    return data, _crc(data) if spec.checksum else b""
+
+
+def _contiguous(block: Block, dtype: np.dtype[Any]) -> Block:
+    if block.flags.c_contiguous and block.dtype == dtype:
+        return block
+    out = scratch(block.size * dtype.itemsize).view(dtype).reshape(block.shape)
+    out[...] = block
+    return out
 
 
 def _crc(data: bytes) -> bytes:
@@ -199,7 +223,7 @@ def decode_index(spec: ArraySpec, data: bytes, size: int) -> NDArray[np.uint64]:
     index = np.frombuffer(body, "<u8").reshape(-1, 2)
     stored = index[:, 0] != ABSENT
     ends = index[stored].sum(axis=1)
-    if np.any(ends > size) or np.any(ends < index[stored, 0]):
+    if np.any(ends > size) or np.any(ends < index[stored, 0]) or np.any(index[~stored, 1] != ABSENT):
         raise BadChunkError(f"its index has chunks that lie beyond its {size} bytes")
     return index
 

@@ -35,7 +35,7 @@ def destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[An
                 yield store
             return
         _check_replaceable(path)
-        with partial_directory(path, options.overwrite) as folder:
+        with partial_directory(path, options.overwrite, options.resume) as folder:
             yield Folder(str(folder))
         return
     from zarr.abc.store import Store

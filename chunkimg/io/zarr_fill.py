@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import numpy as np
 from ..lazy import Block, LazyArray, Region
 from ..ops.downsample import METHODS, CoarsenedArray
 from ..workers import Pending, each
+from .cluster import active_client, write_on_workers
 from .copy import copy
 from .zarr_append import ArrayWriter
 from .zarr_plan import LevelPlan, WritePlan
-from .zarr_put import Store
+from .zarr_put import Folder, Store
 
-__all__ = ["fill", "write_slabs"]
+__all__ = ["fill"]
 
 #: finer voxels that a worker reduces at a time
 _WINDOW = 4 << 20
@@ -28,6 +29,7 @@ def fill(
     store: Store,
     stored: Callable[[LevelPlan], LazyArray],
     progress: Callable[[int], Any] | None = None,
+    done: Callable[[str], bool] | None = None,
 ) -> None:
     """Write all levels.
 
@@ -44,21 +46,36 @@ def fill(
         not whole planes.
     progress : callable, optional
         Called with numbers of bytes that are done.
+    done : callable, optional
+        Whether a key is stored already: slabs of which all is are left out.
     """
     z = plan.dims.index("z")
     levels = list(plan.levels)
     while levels:
-        count = len(levels) if levels[0].flows(z) else 1
-        flow = _Flow(levels[:count], z, plan.method, store, progress)
-        copy(source, flow.write, levels[0].slabs(), progress)
-        done, levels = levels[count - 1], levels[count:]
+        slabs = list(_missing(levels[0], done, progress))
+        # slabs that are left out, or read elsewhere, do not pass by
+        folder = store if isinstance(store, Folder) and not source.front_to_back else None
+        client = None if folder is None else active_client()
+        flows = levels[0].flows(z) and len(slabs) == levels[0].slab_count and client is None
+        count = len(levels) if flows else 1
+        if client is not None and folder is not None:
+            write_on_workers(client, levels[0], source, folder, slabs, progress)
+        else:
+            copy(source, _Flow(levels[:count], z, plan.method, store, progress).write, slabs, progress)
+        last, levels = levels[count - 1], levels[count:]
         if levels:
-            source = CoarsenedArray(stored(done), levels[0].factors, plan.method)
+            source = CoarsenedArray(stored(last), levels[0].factors, plan.method)
 
 
-def write_slabs(level: LevelPlan, source: LazyArray, store: Store, slabs: Iterable[Region]) -> None:
-    """Write some slabs of one level."""
-    copy(source, ArrayWriter(store, level.path, level.spec).write, slabs)
+def _missing(
+    level: LevelPlan, done: Callable[[str], bool] | None, progress: Callable[[int], Any] | None
+) -> Iterator[Region]:
+    """The slabs of which not all is stored. Pieces of zeros never are, so that they are done again."""
+    for region in level.slabs():
+        if done is None or not all(map(done, level.keys(region))):
+            yield region
+        elif progress is not None:
+            progress(math.prod(map(len, region)) * level.spec.dtype.itemsize)
 
 
 class _Flow:
@@ -79,8 +96,14 @@ class _Flow:
 
     def write(self, region: Region, block: Block) -> Pending:
         """Write a slab, and what it makes of coarser levels."""
-        coarser = Pending() if self._next is None else self._next._take(region, block, self._shape[self._z])
-        return self._writer.write(region, block) + coarser
+        begun = self._writer.write(region, block)
+        if self._next is None:
+            return begun
+        try:
+            return begun + self._next._take(region, block, self._shape[self._z])
+        except BaseException:
+            begun.abandon()
+            raise
 
     def _take(self, region: Region, block: Block, size: int) -> Pending:
         """Reduce planes of the finer level, whose size along z is `size`; write what is complete."""
@@ -127,7 +150,7 @@ class _Flow:
 
         def reduce(start: int) -> None:
             fine = block[(*at, slice(start * factor, (start + step) * factor))]
-            out[(*at, slice(start, start + step))] = METHODS[self._method](fine, self._factors)
+            METHODS[self._method](fine, self._factors, out[(*at, slice(start, start + step))])
 
         if out.size:
             each(reduce, range(0, out.shape[z], step))

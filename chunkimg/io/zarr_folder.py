@@ -110,6 +110,9 @@ def node(root: str, path: str = "") -> FolderGroup | FolderArray | None:
 
     None if there is none, or one that is left to zarr-python.
     """
+    if {".", ".."} & set(path.split("/")):
+        # no path in a store leads out of it
+        return None
     folder = os.path.join(root, *path.split("/")) if path else root
     try:
         found = _of_v3(root, path, folder) if os.path.exists(f"{folder}/zarr.json") else _of_v2(root, path, folder)

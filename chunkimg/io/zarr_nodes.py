@@ -17,7 +17,7 @@ from .zarr_chunk import encode
 from .zarr_put import Store
 from .zarr_spec import ArraySpec, Compressor
 
-__all__ = ["Nodes"]
+__all__ = ["Nodes", "spec_of"]
 
 
 class Nodes:
@@ -59,33 +59,9 @@ class Nodes:
     def small(self, path: str, values: Any, dims: tuple[str, ...], attributes: Mapping[str, Any]) -> None:
         """An array of one chunk, with its values."""
         values = np.asarray(values)
-        spec = self.spec(values.shape, values.dtype, values.shape, None, None)
+        spec = spec_of(self.zarr_format, values.shape, values.dtype, values.shape)
         self.array(path, spec, dims, attributes)
-        self.store.put(f"{path}/{spec.key((0,) * values.ndim)}", encode(spec, values))
-
-    def spec(
-        self,
-        shape: Sequence[int],
-        dtype: np.dtype[Any],
-        chunks: Sequence[int],
-        shards: Sequence[int] | None,
-        compressor: Compressor | None,
-    ) -> ArraySpec:
-        """How an array is stored here: little-endian, with a checksum per chunk where the version has one."""
-        little = np.dtype(dtype).newbyteorder("<")
-        shape, chunks = tuple(shape), tuple(chunks)
-        if self.zarr_format == 2:
-            # xarray takes the fill value of v2 for missing data: there is none, and every chunk is written
-            return ArraySpec(shape, little, chunks, compressor=compressor, fill=None, lead="")
-        # of 300 single flipped bits in a chunk blosc and zstd noticed 10 to 60, with a checksum all
-        return ArraySpec(
-            shape,
-            little,
-            chunks,
-            None if shards is None else tuple(shards),
-            compressor=compressor,
-            checksum=compressor is not None,
-        )
+        self.store.put(f"{path}/{spec.key((0,) * values.ndim)}", *encode(spec, values))
 
     def reopened(self, path: str, spec: ArraySpec) -> Any:
         """An array whose chunks are there, to be read while its metadata still waits."""
@@ -109,6 +85,25 @@ class Nodes:
 
     def _add(self, path: str, name: str, document: dict[str, Any]) -> None:
         self._waiting[f"{path}/{name}" if path else name] = document
+
+
+def spec_of(
+    zarr_format: Literal[2, 3],
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    chunks: Sequence[int],
+    shards: Sequence[int] | None = None,
+    compressor: Compressor | None = None,
+) -> ArraySpec:
+    """How an array is stored: little-endian, with a checksum per chunk where the version has one."""
+    little = np.dtype(dtype).newbyteorder("<")
+    shape, chunks = tuple(shape), tuple(chunks)
+    if zarr_format == 2:
+        # xarray takes the fill value of v2 for missing data: there is none, and every chunk is written
+        return ArraySpec(shape, little, chunks, compressor=compressor, fill=None, lead="")
+    # of 300 single flipped bits in a chunk blosc and zstd noticed 10 to 60, with a checksum all
+    pieces = None if shards is None else tuple(shards)
+    return ArraySpec(shape, little, chunks, pieces, compressor=compressor, checksum=compressor is not None)
 
 
 def _order(key: str) -> tuple[int, bool, str]:

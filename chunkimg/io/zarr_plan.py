@@ -8,6 +8,7 @@ order.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,15 +63,18 @@ class LevelPlan:
         )
         return cls(path, spec, tuple(factors), slab, tuple(order))
 
+    @property
+    def slab_count(self) -> int:
+        """Number of slabs."""
+        return math.prod(-(-n // s) for n, s in zip(self.spec.shape, self.slab, strict=True))
+
     def slabs(self, part: int = 0, parts: int = 1) -> Iterator[Region]:
         """The slabs of one of several parts, in the order in which they are read."""
         if not 0 <= part < parts:
             raise ValueError(f"part {part} of {parts}: parts are numbered from 0")
-        count = math.prod(-(-n // s) for n, s in zip(self.spec.shape, self.slab, strict=True))
+        count = self.slab_count
         first, stop = count * part // parts, count * (part + 1) // parts
-        for k, region in enumerate(regions(self.spec.shape, self.slab, self.order)):
-            if first <= k < stop:
-                yield region
+        yield from itertools.islice(regions(self.spec.shape, self.slab, self.order), first, stop)
 
     def keys(self, region: Region) -> Iterator[str]:
         """Keys of what a slab stores."""
@@ -83,7 +87,7 @@ class LevelPlan:
         Coarser levels are then made of them as they pass by.
         """
         cut = [a for a in self.order if self.slab[a] < self.spec.shape[a]]
-        return z not in cut or (cut[-1] == z and not {z + 1, z + 2} & set(cut))
+        return not {z + 1, z + 2} & set(cut) and (z not in cut or cut[-1] == z)
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,11 @@ class WritePlan:
             spec = level.spec
             sizes = " × ".join(f"{d} {n}" for d, n in zip(self.dims, spec.shape, strict=True))
             count = math.prod(-(-n // c) for n, c in zip(spec.shape, spec.unit, strict=True))
-            slabs = math.prod(-(-n // s) for n, s in zip(spec.shape, level.slab, strict=True))
             mib = math.prod(level.slab) * spec.dtype.itemsize / 2**20
             pieces = f"chunks {_by(spec.chunks)}" + ("" if spec.shards is None else f" in shards {_by(spec.shards)}")
             yield (
                 f"{level.path}: {sizes}, {spec.dtype.name}, {pieces}, {_codec(spec.compressor)}; "
-                f"{count} objects in {slabs} slabs of {mib:.3g} MiB"
+                f"{count} objects in {level.slab_count} slabs of {mib:.3g} MiB"
             )
 
 

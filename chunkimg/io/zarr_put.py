@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+from .commit import empty_folder
 from .zarr_folder import FolderArray
 from .zarr_spec import ArraySpec
 
@@ -15,8 +17,8 @@ __all__ = ["Folder", "Store", "ZarrStore"]
 class Store(Protocol):
     """What a writer needs of a store; called from many threads."""
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object, whole or not at all."""
+    def put(self, key: str, *parts: bytes) -> None:
+        """Write an object, whole or not at all; what is in it comes in parts."""
 
     def has(self, key: str) -> bool:
         """Whether an object is there."""
@@ -37,7 +39,7 @@ class Folder:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, *parts: bytes) -> None:
         """Write a file; it appears under its name when it is whole."""
         path = f"{self.path}/{key}"
         partial = f"{path}.partial"
@@ -48,12 +50,29 @@ class Folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             fd = os.open(partial, flags, 0o666)
         try:
-            view = memoryview(data)
-            while len(view):
-                view = view[os.write(fd, view) :]
+            for part in parts:
+                view = memoryview(part)
+                while len(view):
+                    view = view[os.write(fd, view) :]
         finally:
             os.close(fd)
         os.replace(partial, path)
+
+    def get(self, key: str) -> bytes | None:
+        """The content of a file, or None if there is none."""
+        try:
+            with open(f"{self.path}/{key}", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def clear(self) -> None:
+        """Remove everything."""
+        empty_folder(Path(self.path))
+
+    def remove(self, key: str) -> None:
+        """Remove a file."""
+        os.unlink(f"{self.path}/{key}")
 
     def has(self, key: str) -> bool:
         """Whether a file is there."""
@@ -76,12 +95,12 @@ class ZarrStore:
     def __init__(self, store: Any) -> None:
         self.store = store
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, *parts: bytes) -> None:
         """Write an object."""
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
-        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(data)))
+        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(b"".join(parts))))
 
     def has(self, key: str) -> bool:
         """Whether an object is there."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ from .zarr_spec import ArraySpec
 
 __all__ = ["read_region"]
 
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+Found = TypeVar("Found")
+
+#: a pipe in the place of a chunk is not waited for
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass(frozen=True)
@@ -94,63 +98,54 @@ def _pieces(folder: str, spec: ArraySpec, region: Region) -> Iterator[_Piece]:
 
 def _index(spec: ArraySpec, file: str) -> NDArray[np.uint64] | None:
     """The index of a shard, or None if the shard is not stored."""
-    try:
-        fd = os.open(file, _READ)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        size = os.fstat(fd).st_size
-        count = spec.index_bytes
-        data = _pread(fd, min(count, size), 0 if spec.index_first else max(0, size - count))
-        with _Named(file):
-            return decode_index(spec, data, size)
-    finally:
-        os.close(fd)
+
+    def read(fd: int, size: int) -> NDArray[np.uint64]:
+        count = min(size, spec.index_bytes)
+        return decode_index(spec, _pread(fd, count, 0 if spec.index_first else size - count), size)
+
+    return _from(file, read)
 
 
 def _block(spec: ArraySpec, piece: _Piece, wanted: tuple[slice, ...]) -> Block | None:
     """The voxels of a chunk, of which a part is wanted, or None if it is not stored."""
-    data = _bytes(spec, piece) if piece.file else None
-    if data is None:
-        return None
-    with _Named(piece.file):
-        return decode(spec, data, wanted)
 
-
-def _bytes(spec: ArraySpec, piece: _Piece) -> bytes | None:
-    try:
-        fd = os.open(piece.file, _READ)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        size = os.fstat(fd).st_size if piece.size is None else piece.size
+    def read(fd: int, size: int) -> Block:
+        count = size if piece.size is None else piece.size
         # no codec makes a chunk much larger than it is
-        if size > 2 * spec.chunk_bytes + (1 << 16):
-            raise FormatError(f"{piece.file}: a chunk of {size} bytes, where {spec.chunk_bytes} bytes are compressed")
-        data = _pread(fd, size, piece.start)
+        if count > 2 * spec.chunk_bytes + (1 << 16):
+            raise BadChunkError(f"it has {count} bytes, where {spec.chunk_bytes} bytes are compressed")
+        return decode(spec, _pread(fd, count, piece.start), wanted)
+
+    return _from(piece.file, read) if piece.file else None
+
+
+def _from(file: str, read: Callable[[int, int], Found]) -> Found | None:
+    """What is read of a file by its descriptor and size, or None if there is none; errors name the file."""
+    try:
+        fd = os.open(file, _READ)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(file):
+            what = os.readlink(file)
+            raise FormatError(f"{file}: a link to {what}, which is not there; fetch what it stands for") from None
+        return None
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise BadChunkError("it is no file")
+        return read(fd, state.st_size)
+    except BadChunkError as error:
+        raise FormatError(f"{file}: the chunk is damaged: {error}") from error
+    except OSError as error:
+        error.filename = error.filename or file
+        raise
     finally:
         os.close(fd)
-    if len(data) < size:
-        raise FormatError(f"{piece.file}: cut short while it was read")
-    return data
 
 
 def _pread(fd: int, size: int, start: int) -> bytes:
     data = os.pread(fd, size, start)
     while len(data) < size and (more := os.pread(fd, size - len(data), start + len(data))):
         data += more
+    if len(data) < size:
+        raise BadChunkError("it was cut short while it was read")
     return data
-
-
-class _Named:
-    """Says which file a bad chunk is in."""
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, BadChunkError):
-            raise FormatError(f"{self._file}: the chunk is damaged: {error}") from error

@@ -98,7 +98,7 @@ class ArraySpec:
     @property
     def unit(self) -> tuple[int, ...]:
         """What is stored under one key."""
-        return self.shards or self.chunks
+        return self.chunks if self.shards is None else self.shards
 
     @property
     def per_shard(self) -> tuple[int, ...]:
@@ -132,7 +132,7 @@ class ArraySpec:
         try:
             version = document.get("zarr_format")
             found = _of_v3(document) if version == 3 else _of_v2(document) if version == 2 else None
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None
         return found if found is not None and _consistent(found) else None
 
@@ -146,7 +146,7 @@ def _pieces(r: range, size: int) -> Sequence[int]:
 def _consistent(spec: ArraySpec) -> bool:
     if not len(spec.shape) == len(spec.chunks) == len(spec.unit):
         return False
-    if min(spec.shape, default=1) < 0 or min(spec.chunks, default=1) < 1 or spec.chunk_bytes > 1 << 40:
+    if min(spec.shape, default=1) < 0 or min((*spec.chunks, *spec.unit), default=1) < 1 or spec.chunk_bytes > 1 << 40:
         return False
     if spec.axes is not None and sorted(spec.axes) != list(range(len(spec.shape))):
         return False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,10 +32,12 @@ from .format import WriteOptions
 from .zarr_array import ZarrArray
 from .zarr_dest import destination
 from .zarr_fill import fill
-from .zarr_nodes import Nodes
+from .zarr_nodes import Nodes, spec_of
 from .zarr_plan import LevelPlan, WritePlan, identity
+from .zarr_put import Store
+from .zarr_resume import recorded
 
-__all__ = ["ROOT_KEY", "write"]
+__all__ = ["ROOT_KEY", "plan_of", "write"]
 
 #: root attribute that repeats geometry and properties: other tools drop attributes of arrays
 ROOT_KEY = "chunkimg"
@@ -45,91 +47,102 @@ _SMALL_HEADER = 64 << 10
 
 def write(volume: Volume, dest: Any, options: WriteOptions) -> None:
     """Write an image to a local folder, a URL, or a Zarr store."""
-    for name in ("version", "gzip_level"):
-        if getattr(options, name) is not None:
-            raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
-    if options.downsample not in (None, *METHODS):
-        raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
-    if options.ome_version not in (None, *ome.VERSIONS):
-        raise FormatError(f"{dest}: ome_version is {options.ome_version!r}; {' and '.join(ome.VERSIONS)} are written")
-    dtype = volume.data.dtype
-    if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
-        raise UnsupportedError(f"{dest}: Zarr readers do not share a type for {dtype}; convert the image first")
-    if volume.scaling is not None and dtype.kind == "c":
-        # CF scaling is for real numbers: xarray would drop the imaginary part
-        volume = replace(volume, data=volume.values, scaling=None)
-    with destination(dest, volume, options) as store:
-        _StoreWriter(store, volume, options).run()
+    image = _Image.of(volume, dest, options)
+    plan = image.plan()
+    with destination(dest, image.volume, options) as store:
+        image.write(store, plan)
 
 
-class _StoreWriter:
-    """One write: the nodes whose metadata waits in memory, the plan, and the voxels."""
+def plan_of(volume: Volume, dest: Any, options: WriteOptions) -> WritePlan:
+    """What `write` would do; nothing is written."""
+    return _Image.of(volume, dest, options).plan()
 
-    def __init__(self, store: Any, volume: Volume, options: WriteOptions) -> None:
+
+class _Image:
+    """An image as it is written: its plan, and its metadata, which wait in memory until all voxels are there."""
+
+    def __init__(self, volume: Volume, options: WriteOptions) -> None:
         self.volume, self.options = volume, options
         self.version = options.ome_version or "0.5"
-        self.nodes = Nodes(store, 2 if self.version == "0.4" else 3)
+        self.zarr_format: Literal[2, 3] = 2 if self.version == "0.4" else 3
         self.labels = metadata.is_label(volume.properties)
         self.method = options.downsample or ("mode" if self.labels or volume.data.dtype.kind == "b" else "mean")
+        self.factors = level_factors(volume.dims, volume.data.shape, _spacing(volume.grid)) if options.pyramid else []
 
-    def run(self) -> None:
-        """Write everything, metadata last."""
-        factors = self._factors()
-        nested = self.options.pyramid
-        levels = self._levels(factors)
-        self.nodes.group("", self._root_attributes(levels, nested))
-        if self.options.progress is not None:
-            self.options.progress.start(sum(_nbytes(self.volume, n) for n, _, _ in levels))
+    @classmethod
+    def of(cls, volume: Volume, dest: Any, options: WriteOptions) -> _Image:
+        """The image, if it can be written so."""
+        for name in ("version", "gzip_level"):
+            if getattr(options, name) is not None:
+                raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
+        if options.downsample not in (None, *METHODS):
+            raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
+        if options.ome_version not in (None, *ome.VERSIONS):
+            known = " and ".join(ome.VERSIONS)
+            raise FormatError(f"{dest}: ome_version is {options.ome_version!r}; {known} are written")
+        dtype = volume.data.dtype
+        if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
+            raise UnsupportedError(f"{dest}: Zarr readers do not share a type for {dtype}; convert the image first")
+        if volume.scaling is not None and dtype.kind == "c":
+            # CF scaling is for real numbers: xarray would drop the imaginary part
+            volume = replace(volume, data=volume.values, scaling=None)
+        return cls(volume, options)
+
+    def plan(self) -> WritePlan:
+        """What is written where, and in which steps."""
         source: LazyArray = self.volume.data
         planned = []
-        for k, (_, grid, times) in enumerate(levels):
-            group = f"scale{k}" if nested else ""
-            if nested:
-                self.nodes.group(group, {})
-            step = [factors[k - 1].get(d, 1) if k else 1 for d in self.volume.dims]
+        for k, (_, grid, _times) in enumerate(self._levels()):
+            step = [self.factors[k - 1].get(d, 1) if k else 1 for d in self.volume.dims]
             if k:
                 source = CoarsenedArray(source, step, self.method)
-            planned.append(self._level(group, source, step, grid, times))
-        plan = WritePlan(
-            identity(self.volume.data, self._attributes()),
-            self.volume.dims,
-            self.method,
-            self.options.budget,
-            tuple(planned),
-        )
-        fill(plan, self.volume.data, self.nodes.store, self._stored, self.options.progress)
-        header = self.volume.headers.get(NIFTI_HEADER)
-        if header is not None:
-            self.nodes.small("nifti", np.frombuffer(header, np.uint8), ("nifti_byte",), {})
-        self.nodes.commit()
+            chunks = self._chunks(source, grid)
+            compressor = codecs.compressor(self.options.codec, source.dtype, self.labels)
+            spec = spec_of(self.zarr_format, source.shape, source.dtype, chunks.chunks, chunks.shards, compressor)
+            planned.append(LevelPlan.of(self._path(k, "image"), spec, step, source, self.options.budget))
+        told = identity(self.volume.data, self._attributes())
+        return WritePlan(told, self.volume.dims, self.method, self.options.budget, tuple(planned))
 
-    def _stored(self, level: LevelPlan) -> LazyArray:
-        return ZarrArray(self.nodes.reopened(level.path, level.spec))
+    def write(self, store: Store, plan: WritePlan) -> None:
+        """Write everything, metadata last."""
+        nodes = Nodes(store, self.zarr_format)
+        levels = self._levels()
+        if self.options.progress is not None:
+            self.options.progress.start(sum(_nbytes(self.volume, n) for n, _, _ in levels))
+        with recorded(store, plan, self.options.resume):
+            nodes.group("", self._root_attributes(levels))
+            for k, (level, (_, grid, times)) in enumerate(zip(plan.levels, levels, strict=True)):
+                if self.options.pyramid:
+                    nodes.group(f"scale{k}", {})
+                nodes.array(level.path, level.spec, self.volume.dims, self._array_attributes())
+                for name, (values, attrs) in self._coordinates(level.spec.shape, grid, times).items():
+                    nodes.small(self._path(k, name), values, (name,) if np.ndim(values) else (), attrs)
+            header = self.volume.headers.get(NIFTI_HEADER)
+            if header is not None:
+                nodes.small("nifti", np.frombuffer(header, np.uint8), ("nifti_byte",), {})
+            done = store.has if self.options.resume else None
+            fill(plan, self.volume.data, store, lambda level: _stored(nodes, level), self.options.progress, done)
+            nodes.commit()
+
+    def _path(self, level: int, name: str) -> str:
+        return f"scale{level}/{name}" if self.options.pyramid else name
 
     # ------------------------------------------------------------------ what there is to write
 
-    def _factors(self) -> list[dict[str, int]]:
-        if not self.options.pyramid:
-            return []
-        volume = self.volume
-        return level_factors(volume.dims, volume.data.shape, _spacing(volume.grid))
-
-    def _levels(self, factors: list[dict[str, int]]) -> list[tuple[tuple[int, ...], Grid | None, TimeAxis | None]]:
+    def _levels(self) -> list[tuple[tuple[int, ...], Grid | None, TimeAxis | None]]:
         volume = self.volume
         shape, grid = volume.data.shape, volume.grid
         out = [(shape, grid, volume.times)]
-        for step in factors:
+        for step in self.factors:
             shape = tuple(n // step.get(d, 1) for d, n in zip(volume.dims, shape, strict=True))
             grid = None if grid is None else grid.coarsen(**step)
             out.append((shape, grid, volume.times))
         return out
 
     def _root_attributes(
-        self, levels: Sequence[tuple[tuple[int, ...], Grid | None, TimeAxis | None]], nested: bool
+        self, levels: Sequence[tuple[tuple[int, ...], Grid | None, TimeAxis | None]]
     ) -> dict[str, Any]:
-        described = [
-            (f"scale{k}/image" if nested else "image", grid, times) for k, (_, grid, times) in enumerate(levels)
-        ]
+        described = [(self._path(k, "image"), grid, times) for k, (_, grid, times) in enumerate(levels)]
         volume = self.volume
         root: dict[str, Any] = {
             **ome.metadata(described, volume, self.method if len(levels) > 1 else None, self.version),
@@ -147,26 +160,14 @@ class _StoreWriter:
         small = {k: v for k, v in volume.headers.items() if len(v) <= _SMALL_HEADER}
         return metadata.join(replace(volume, headers=small))
 
-    # ------------------------------------------------------------------ voxels
-
-    def _level(
-        self, group: str, source: LazyArray, factors: Sequence[int], grid: Grid | None, times: TimeAxis | None
-    ) -> LevelPlan:
-        """Plan a level, and write its coordinates."""
-        volume, prefix = self.volume, f"{group}/" if group else ""
-        plan = self._chunks(source, grid)
+    def _array_attributes(self) -> dict[str, Any]:
         attributes = self._attributes()
-        if volume.time is not None:
+        if self.volume.time is not None:
             # a scalar is a coordinate to xarray only where it is named so
             attributes["coordinates"] = "t"
-        if volume.scaling is not None:
-            attributes.update(scale_factor=volume.scaling.slope, add_offset=volume.scaling.inter)
-        compressor = codecs.compressor(self.options.codec, source.dtype, self.labels)
-        spec = self.nodes.spec(source.shape, source.dtype, plan.chunks, plan.shards, compressor)
-        self.nodes.array(f"{prefix}image", spec, volume.dims, attributes)
-        for name, (values, attrs) in self._coordinates(source.shape, grid, times).items():
-            self.nodes.small(prefix + name, values, (name,) if np.ndim(values) else (), attrs)
-        return LevelPlan.of(f"{prefix}image", spec, factors, source, self.options.budget)
+        if self.volume.scaling is not None:
+            attributes.update(scale_factor=self.volume.scaling.slope, add_offset=self.volume.scaling.inter)
+        return attributes
 
     def _chunks(self, source: LazyArray, grid: Grid | None) -> StorePlan:
         asked = None if self.options.chunks is None else explicit_chunks(self.options.chunks, self.volume.dims)
@@ -179,7 +180,7 @@ class _StoreWriter:
             front_to_back=source.front_to_back,
             budget=self.options.budget,
         )
-        return plan if self.nodes.zarr_format == 3 else replace(plan, shards=None)
+        return plan if self.zarr_format == 3 else replace(plan, shards=None)
 
     def _coordinates(
         self, shape: tuple[int, ...], grid: Grid | None, times: TimeAxis | None
@@ -198,6 +199,10 @@ class _StoreWriter:
         if "c" in sizes:
             out["c"] = np.arange(sizes["c"], dtype=np.int64), dict(volume.channels)
         return out
+
+
+def _stored(nodes: Nodes, level: LevelPlan) -> LazyArray:
+    return ZarrArray(nodes.reopened(level.path, level.spec))
 
 
 def _spacing(grid: Grid | None) -> dict[str, float]:

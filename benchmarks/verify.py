@@ -1,0 +1,240 @@
+"""Whether what a contender wrote is right: read back by others than chunkimg, and compared with the source."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .data import Data, voxels
+
+#: planes compared at a time
+SLAB = 32
+
+
+class Wrong(RuntimeError):
+    """An output that is not what it has to be."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Voxels as they have to be: shape z, y, x, and planes by range."""
+
+    shape: tuple[int, ...]
+    planes: Callable[[int, int], np.ndarray]
+
+
+#: (data, output, what was printed)
+Check = Callable[[Data, Path, str], None]
+
+
+def ct(data: Data) -> Truth:
+    source = voxels(data["ct"])
+    return Truth(source.shape, lambda a, b: source[a:b])
+
+
+def box(data: Data) -> Truth:
+    part = np.array(voxels(data["ct"])[data.box])
+    return Truth(part.shape, lambda a, b: part[a:b])
+
+
+def difference(data: Data) -> Truth:
+    a, b = voxels(data["ct"]), voxels(data["b"])
+    return Truth(a.shape, lambda lo, hi: a[lo:hi] - b[lo:hi])
+
+
+def voxels_of(truth: Callable[[Data], Truth]) -> Check:
+    """The output holds these voxels, in whatever format."""
+
+    def check(data: Data, output: Path, printed: str) -> None:
+        expected = truth(data)
+        at = 0
+        for found in _slabs(output, expected):
+            if not np.array_equal(found, expected.planes(at, at + len(found))):
+                raise Wrong(f"voxels of planes {at} to {at + len(found)} differ from the source")
+            at += len(found)
+        if at != expected.shape[0]:
+            raise Wrong(f"{at} planes, expected {expected.shape[0]}")
+
+    return check
+
+
+def _slabs(output: Path, expected: Truth) -> Iterator[np.ndarray]:
+    if output.is_dir():
+        return _zarr_slabs(largest(output), expected.shape)
+    return _file_slabs(output, expected.shape)
+
+
+def arrays(store: Path) -> list[Any]:
+    """Arrays of a store that can be levels of an image, largest first; by zarr-python."""
+    import zarr
+
+    root = zarr.open(store, mode="r")
+    found = [root] if isinstance(root, zarr.Array) else list(_arrays(root))
+    images = [a for a in found if sum(n > 1 for n in a.shape) >= 3]
+    return sorted(images, key=lambda a: -math.prod(a.shape))
+
+
+def _arrays(group: Any) -> Iterator[Any]:
+    yield from (a for _, a in group.arrays())
+    for _, inner in group.groups():
+        yield from _arrays(inner)
+
+
+def largest(store: Path) -> Any:
+    found = arrays(store)
+    if not found:
+        raise Wrong("there is no image in it")
+    return found[0]
+
+
+def _zarr_slabs(array: Any, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Planes z of an array with axes of length 1, and spatial ones in whichever direction they are stored."""
+    long = [k for k, n in enumerate(array.shape) if n > 1]
+    sizes = tuple(array.shape[k] for k in long)
+    if sizes not in (shape, shape[::-1]):
+        raise Wrong(f"shape {array.shape}, expected {shape}")
+    backwards = sizes != shape
+    axis = long[-1] if backwards else long[0]
+    depth = (array.shards or array.chunks)[axis]
+    for at in range(0, shape[0], max(depth, SLAB)):
+        key: list[Any] = [slice(None) if k in long else 0 for k in range(array.ndim)]
+        key[axis] = slice(at, at + max(depth, SLAB))
+        found = array[tuple(key)]
+        yield found.T if backwards else found
+
+
+def _file_slabs(output: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    with gzip.open(output) if output.suffix == ".gz" else output.open("rb") as f:
+        found, dtype = (_nrrd_header if output.suffix == ".nrrd" else _nifti_header)(f)
+        if found != shape:
+            raise Wrong(f"shape {found}, expected {shape}")
+        plane = math.prod(shape[1:]) * dtype.itemsize
+        for at in range(0, shape[0], SLAB):
+            raw = f.read(min(SLAB, shape[0] - at) * plane)
+            yield np.frombuffer(raw, dtype).reshape(-1, *shape[1:])
+
+
+def _nifti_header(f: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    import nibabel as nib
+
+    head = f.read(352)
+    if head[:4] != (348).to_bytes(4, "little"):
+        raise Wrong("no NIfTI-1 header")
+    header = nib.Nifti1Header(head[:348])
+    slope = float(header["scl_slope"])
+    if not (np.isnan(slope) or slope in (0, 1)):
+        raise Wrong(f"values are scaled by {slope}")
+    f.read(int(header["vox_offset"]) - 352)
+    return header.get_data_shape()[::-1], header.get_data_dtype()
+
+
+def _nrrd_header(f: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    fields: dict[str, str] = {}
+    while line := f.readline().strip():
+        name, _, value = line.decode().partition(": ")
+        fields[name] = value
+    if fields["encoding"] != "raw" or fields["endian"] != "little":
+        raise Wrong(f"encoding {fields['encoding']}, {fields['endian']} endian")
+    types = {"short": "<i2", "int16": "<i2", "signed short": "<i2", "int": "<i4", "int32": "<i4"}
+    return tuple(map(int, fields["sizes"].split()))[::-1], np.dtype(types[fields["type"]])
+
+
+def pyramid(data: Data, output: Path, printed: str) -> None:
+    """Level 0 holds the voxels; further levels get smaller."""
+    voxels_of(ct)(data, output, printed)
+    if len(arrays(output)) < 2:
+        raise Wrong("there are no coarser levels")
+
+
+def mean_pyramid(data: Data, output: Path, printed: str) -> None:
+    """Level 0 holds the voxels; each further level the mean of the one before, to within rounding."""
+    pyramid(data, output, printed)
+    levels = arrays(output)
+    for fine, coarse in itertools.pairwise(levels):
+        factors = [round(a / b) for a, b in zip(fine.shape, coarse.shape, strict=True)]
+        for at in range(0, coarse.shape[0], SLAB):
+            source = fine[at * factors[0] : (at + SLAB) * factors[0]]
+            # windows that are whole
+            whole = [n // f for n, f in zip(source.shape, factors, strict=True)]
+            z, y, x = (n * f for n, f in zip(whole, factors, strict=True))
+            parts = source[:z, :y, :x].reshape([k for pair in zip(whole, factors, strict=True) for k in pair])
+            found = coarse[at : at + SLAB][tuple(map(slice, whole))]
+            if np.abs(parts.mean((1, 3, 5), dtype="f4") - found).max(initial=0) > 0.51:
+                raise Wrong(f"{coarse.path} is not the mean of {fine.path} at planes {at} to {at + SLAB}")
+
+
+def region_bytes(data: Data, output: Path, printed: str) -> None:
+    """The output is the region, plain bytes."""
+    if output.read_bytes() != np.array(voxels(data["ct"])[data.box]).tobytes():
+        raise Wrong("the region differs from the source")
+
+
+def printed_sum(store: str) -> Check:
+    """What was printed is the sum of the voxels."""
+
+    def check(data: Data, output: Path, printed: str) -> None:
+        meta = json.loads(Path(data[store], "image", "zarr.json").read_text())
+        expected, found = meta["attributes"]["sum"], json.loads(printed)["sum"]
+        if found != expected:
+            raise Wrong(f"sum {found}, expected {expected}")
+
+    return check
+
+
+def anything(data: Data, output: Path, printed: str) -> None:
+    """Nothing comes out that could be wrong."""
+
+
+@functools.lru_cache
+def counts(path: str) -> np.ndarray:
+    """How often each value of int16 occurs, from -32768 on; counted once."""
+    source = voxels(path)
+    total = np.zeros(65536, "i8")
+    for at in range(0, len(source), SLAB):
+        total += np.bincount(source[at : at + SLAB].ravel().astype("i4") + 32768, minlength=65536)
+    return total
+
+
+def statistics(data: Data, output: Path, printed: str) -> None:
+    """Moments, percentiles and histogram that were printed are right; of the latter two, those that there are."""
+    found = json.loads(printed)
+    number = counts(data["ct"])
+    values = np.flatnonzero(number) - 32768
+    times = number[number > 0]
+    n, mean = times.sum(), float((values * times).sum() / times.sum())
+    expected = {
+        "min": values[0],
+        "max": values[-1],
+        "mean": mean,
+        "std": math.sqrt(float(((values - mean) ** 2 * times).sum() / n)),
+    }
+    cumulated = np.cumsum(times)
+    for name in found.get("percentiles", {}):
+        rank = int(name) / 100 * (n - 1)
+        low, high = values[np.searchsorted(cumulated, [math.floor(rank), math.ceil(rank)], "right")]
+        expected[name] = low + (high - low) * (rank % 1)
+    for name, value in expected.items():
+        said = found.get("percentiles", {}).get(name, found.get(name))
+        if not math.isclose(said, value, rel_tol=1e-6):
+            raise Wrong(f"{name} is {said}, expected {value}")
+    bins, _ = np.histogram(values, len(found.get("histogram", [0])), (values[0], values[-1]), weights=times)
+    if found.get("histogram", bins.tolist()) != bins.tolist():
+        raise Wrong("the histogram differs")
+
+
+def label_counts(data: Data, output: Path, printed: str) -> None:
+    """What was printed is how often each label occurs."""
+    number = counts(data["labels"])
+    expected = {str(int(k) - 32768): int(number[k]) for k in np.flatnonzero(number)}
+    found = json.loads(printed)["counts"]
+    if found != expected:
+        raise Wrong(f"counts of {len(found)} labels differ from those of {len(expected)}")
