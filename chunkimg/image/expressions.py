@@ -113,7 +113,7 @@ def _has_client() -> bool:
         return False
     from dask.base import get_scheduler
 
-    return "istributed" in type(getattr(get_scheduler(), "__self__", None)).__module__
+    return "distributed" in type(getattr(get_scheduler(), "__self__", None)).__module__
 
 
 class _Reading:
