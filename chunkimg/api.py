@@ -112,6 +112,8 @@ def build_index(
 ) -> list[str]:
     """Make the index that gives random access to an image in gzip, ahead of its first use.
 
+    What chunkimg writes needs none: it carries its own.
+
     Parameters
     ----------
     source : str or path
@@ -130,7 +132,8 @@ def build_index(
     Returns
     -------
     list of str
-        Path of the index of each gzip file that holds voxels, most often one.
+        Path of the index of each gzip file that holds voxels, most often one; that of the file itself where it carries
+        its own.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import FormatError
-from .lazy import Region
+from .lazy import LazyArray, Region
 
 __all__ = [
     "BUDGET",
@@ -61,9 +61,12 @@ class StorePlan:
         return self.shards or self.chunks
 
 
-def slab_bytes(budget: int = BUDGET) -> int:
-    """Bytes of one slab of a copy that stays within `budget`."""
-    return max(1 << 20, budget // _ALIVE)
+def slab_bytes(budget: int = BUDGET, source: LazyArray | None = None) -> int:
+    """Bytes of one slab of a copy that stays within `budget`, by what its source holds while it is read."""
+    size = max(1 << 20, budget // _ALIVE)
+    if source is None or not source.dtype.itemsize:
+        return size
+    return size * 2 * source.dtype.itemsize // (source.dtype.itemsize + source.held)
 
 
 def dask_block_bytes(budget: int = BUDGET) -> int:

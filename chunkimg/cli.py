@@ -32,7 +32,11 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--plan", "plan_only", is_flag=True, help="Zarr: print what would be written, and write nothing."),
         click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
         click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
-        click.option("--gzip-level", type=click.IntRange(0, 3), help="NIfTI .gz, NRRD gzip: 0 (fastest) to 3."),
+        click.option(
+            "--gzip-level",
+            type=click.IntRange(0, 9),
+            help="NIfTI .gz, NRRD gzip: 0 to 3 (default, fast), 4 to 9 (small).",
+        ),
         click.option(
             "--encoding",
             type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),

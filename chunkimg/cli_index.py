@@ -16,6 +16,7 @@ __all__ = ["index_files"]
 def index_files(files: tuple[str, ...], dest: str | None, force: bool) -> None:
     """Make the index of each file and say where it is; the exit code is 1 if one of them cannot be indexed."""
     from .api import build_index
+    from .io.gzip_access import is_index
 
     if dest not in (None, "cache") and len(files) > 1 and not os.path.isdir(str(dest)):
         raise click.UsageError("--output names one file; for several files give a folder that exists")
@@ -29,6 +30,9 @@ def index_files(files: tuple[str, ...], dest: str | None, force: bool) -> None:
             failed = True
             continue
         for path in made:
+            if not is_index(path):
+                click.echo(f"{path} needs no index: it carries one")
+                continue
             size, of = os.path.getsize(path), os.path.getsize(name)
             click.echo(f"{path}  {size / 2**20:.2f} MiB, {100 * size / of:.2g} % of {name}")
     if failed:

@@ -63,6 +63,13 @@ class LazyArray(ABC):
     file_order: tuple[int, ...] | None = None
     #: block shape that the source stores as one piece, if any
     chunks: tuple[int, ...] | None = None
+    #: whether many threads may as well read small regions, of whole chunks if there are any
+    piecewise: bool = False
+
+    @property
+    def held(self) -> int:
+        """Bytes per element that are alive while a region is read."""
+        return self.dtype.itemsize
 
     @property
     def ndim(self) -> int:
@@ -88,6 +95,15 @@ class LazyArray(ABC):
     @abstractmethod
     def _read(self, region: Region) -> Block:
         """Values of a region, in this array's dtype and axis order."""
+
+    def prepare(self) -> None:
+        """Do what is done once, before many threads read."""
+        return
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Values of a region that are to be looked at only within the context: a copy may be saved."""
+        yield self._read(region)
 
     def leaves(self) -> Iterator[LazyArray]:
         """The arrays that values finally come from."""
@@ -210,6 +226,7 @@ class _View(LazyArray):
     def __init__(self, source: LazyArray) -> None:
         self.source = source
         self.front_to_back = source.front_to_back
+        self.piecewise = source.piecewise
 
     @property
     def access(self) -> Access:
@@ -244,6 +261,12 @@ class ScaledArray(_View):
 
     def _through(self, read: Reader, region: Region) -> Block:
         return self.scaling.apply(read(region))
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Scaled from what the source lends."""
+        with self.source.borrowed(region) as stored:
+            yield self.scaling.apply(stored)
 
     def _outer(self, picks: Sequence[Sequence[int]]) -> Block:
         return self.scaling.apply(self.source._outer(picks))
@@ -296,6 +319,8 @@ class ViewArray(_View):
         self.dtype = source.dtype
         if source.chunks is not None and all(p == range(n) for p, n in zip(self.picks, source.shape, strict=True)):
             self.chunks = tuple(1 if a is None else source.chunks[a] for a in self.axes)
+        # where its chunks lie is not known of a crop
+        self.piecewise = source.piecewise and (self.chunks is not None or source.chunks is None)
         forwards = all(isinstance(p, range) and p.step > 0 for p in self.picks)
         # read against the grain, a sequential source has no front-to-back order
         if source.file_order is not None and forwards:

@@ -35,6 +35,7 @@ LAYERS = [
         "io.zarr_names",
         "io.zarr_spec",
         "io.zarr_chunk",
+        "io.blosc_part",
         "io.zarr_read",
         "io.zarr_folder",
         "io.zarr_put",
@@ -48,6 +49,7 @@ LAYERS = [
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",
+        "io.gzip_table",
         "io.nifti_fields",
         "io.nifti_forms",
         "io.nifti_header",
@@ -234,6 +236,13 @@ image[2:5, 3:7, 1:9].values, image.isel(x=slice(4, 0, -1)).img.affine
     assert loaded(code) & {"dask", "nibabel", "zarr", "rich", "numba"} == set()
     whole = f"import chunkimg; image = chunkimg.open_image({source!r}); image[2:5, 3:7, 1:9].values"
     assert loaded(whole) & {"nibabel", "zarr", "rich", "numba"} == set()
+
+
+def test_images_without_dask(tmp_path, nibabel_data):
+    ci.convert(nibabel_data / "example4d.nii.gz", tmp_path / "a.ome.zarr")
+    store = str(tmp_path / "a.ome.zarr")
+    code = f"import chunkimg; chunkimg.open_image({store!r}, chunks=None)[1:2, 3:5, :, ::-9].values"
+    assert loaded(code) & {"dask", "zarr", "nibabel"} == set()
 
 
 def test_accessor_is_registered_either_way(nibabel_data):

@@ -10,6 +10,8 @@ from dask.base import tokenize
 from nifti_files import values, write
 
 import chunkimg as ci
+from chunkimg.image.build import to_volume
+from chunkimg.image.computed import ComputedArray
 from chunkimg.ops.downsample import mean_blocks
 
 
@@ -35,6 +37,7 @@ def test_compute_and_save_on_workers(tmp_path, client, name):
     expected = values((30, 20, 10), "i2").T * 0.5 + 3
     np.testing.assert_allclose(image.compute().values, expected)
     difference = image * 2 - image
+    assert isinstance(to_volume(difference).data, ComputedArray)
     difference.img.save(tmp_path / "out.nii")
     np.testing.assert_allclose(ci.open_image(tmp_path / "out.nii").values, expected)
     difference.img.save(tmp_path / "out.ome.zarr", chunks="4,8,8")

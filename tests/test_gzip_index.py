@@ -615,5 +615,5 @@ def test_threads_of_a_reader_end(scan):
     ci.build_index(path)
     array = lazy(path)
     _ = array[:, 4]
-    assert not [t for t in threading.enumerate() if t.name.startswith("chunkimg")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("chunkimg-")]
     assert gzip_read.thread_count() >= 1

@@ -338,7 +338,7 @@ def test_large_planes_from_zarr_to_gz_are_spooled(tmp_path, monkeypatch):
     spooled = []
     real = stream_write._spool
     monkeypatch.setattr(stream_write, "_spool", lambda *a: (spooled.append(1), real(*a))[1])
-    monkeypatch.setattr(stream_write, "slab_bytes", lambda budget: 300 * 200 * 2 * 2)
+    monkeypatch.setattr(stream_write, "slab_bytes", lambda *_: 300 * 200 * 2 * 2)
     ci.convert(tmp_path / "a.zarr", tmp_path / "a.nii.gz")
     assert spooled
     np.testing.assert_array_equal(ci.open_image(tmp_path / "a.nii.gz").values, image.values)

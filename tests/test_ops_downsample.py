@@ -117,7 +117,7 @@ def test_sorting_networks_sort():
 
 
 def test_coarsened_array_reads_regions():
-    from chunkimg.image.views import ComputedArray
+    from chunkimg.image.computed import ComputedArray
 
     rng = np.random.default_rng(4)
     values = rng.integers(0, 5, (2, 9, 14, 12)).astype("u2")

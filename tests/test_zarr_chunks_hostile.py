@@ -305,11 +305,11 @@ def test_an_error_in_a_worker_ends_the_write(tmp_path, monkeypatch, error, optio
     """The first error is raised, nothing is written afterwards, nothing is left."""
     real, put = Folder.put, []
 
-    def fails(self, key, data):
+    def fails(self, key, *data):
         put.append(key)
         if len(put) > 20:
             raise error
-        real(self, key, data)
+        real(self, key, *data)
 
     monkeypatch.setattr(Folder, "put", fails)
     image = ci.from_array(np.random.default_rng(0).integers(0, 99, (150, 150, 150)).astype("i2"))
@@ -333,10 +333,10 @@ class Interrupting:
 def test_an_interrupt_ends_the_write(tmp_path, monkeypatch, options):
     real, put = Folder.put, []
 
-    def slow(self, key, data):
+    def slow(self, key, *data):
         put.append(key)
         threading.Event().wait(0.002)
-        real(self, key, data)
+        real(self, key, *data)
 
     monkeypatch.setattr(Folder, "put", slow)
     image = ci.from_array(np.random.default_rng(0).integers(0, 99, (150, 150, 150)).astype("i2"))
@@ -375,7 +375,7 @@ def test_encode_and_decode_are_a_pair():
                 (5, 6, 7), np.dtype(dtype), (3, 4, 5), axes=axes, compressor=Compressor("zstd", 1), checksum=True
             )
             block = np.arange(60, dtype=dtype).reshape(3, 4, 5)
-            np.testing.assert_array_equal(decode(pair, encode(pair, block)), block)
-            part = decode(pair, encode(pair, block[:2, :, :3]))
+            np.testing.assert_array_equal(decode(pair, b"".join(encode(pair, block))), block)
+            part = decode(pair, b"".join(encode(pair, block[:2, :, :3])))
             np.testing.assert_array_equal(part[:2, :, :3], block[:2, :, :3])
             assert part[2:].max() == part[..., 3:].max() == 0

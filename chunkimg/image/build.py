@@ -19,9 +19,11 @@ from ..geometry import attrs as keys
 from ..geometry.grid import AXES
 from ..lazy import LazyArray, ScaledArray, Scaling, as_range
 from ..volume import DIMS, TimeAxis, Volume, pick_channels
+from .computed import ComputedArray
+from .expressions import elementwise
 from .index import GridIndex
 from .lazily import indexed_lazily, unwrapped
-from .views import OPENED, ComputedArray, viewed
+from .views import OPENED, viewed
 
 __all__ = [
     "affine_at",
@@ -290,7 +292,7 @@ def _stored(data: Any) -> tuple[LazyArray, Scaling | None]:
     """Stored values of an image and how they are scaled."""
     shown = viewed(data)
     if shown is None:
-        return ComputedArray(data), None
+        return elementwise(data) or ComputedArray(data), None
     leaf, through = shown
     if isinstance(leaf, ScaledArray):
         return through(leaf.source), leaf.scaling

@@ -17,7 +17,8 @@ from ..geometry.frames import check_space, rows_to_space
 from ..metadata import check_property
 from ..volume import DIMS, TimeAxis, Volume
 from .build import assemble, grid_of, spatial_coordinates
-from .views import ComputedArray, is_dask
+from .computed import ComputedArray
+from .views import is_dask
 
 __all__ = ["as_label", "assign_geometry", "from_array", "snap_to"]
 

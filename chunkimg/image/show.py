@@ -12,8 +12,9 @@ from ..errors import GeometryError
 from ..geometry.frames import body_direction
 from ..metadata import is_label, properties_of
 from .build import grid_of, times_of
+from .computed import ComputedArray
 from .lazily import unwrapped
-from .views import ComputedArray, is_dask
+from .views import is_dask
 
 __all__ = ["access_of", "as_html", "as_text", "facts"]
 

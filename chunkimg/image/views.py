@@ -8,71 +8,31 @@ scheduler stands between the files.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from ..access import Access
 from ..lazy import Block, LazyArray, Region, ViewArray, as_range
 from .lazily import unwrapped
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["OPENED", "ComputedArray", "is_dask", "viewed"]
+__all__ = ["MOVES", "OPENED", "is_dask", "viewed"]
 
 #: prefix of the name of every Dask array that chunkimg makes of a lazy array
 OPENED = "open-image"
 #: what Dask puts before the name of an array for the layer that holds its source
 _ORIGINAL = "original-"
 #: Dask layers that move voxels and never change them
-_MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
+MOVES = frozenset({"getitem", "transpose", "rechunk-split", "rechunk-merge", "rechunk"})
 
 
 def is_dask(data: Any) -> TypeGuard[da.Array]:
     """Whether data is a Dask array; Dask is not imported to tell."""
     module = sys.modules.get("dask.array")
     return module is not None and isinstance(data, getattr(module, "Array", ()))
-
-
-class ComputedArray(LazyArray):
-    """A Dask or NumPy array as a `LazyArray`: each region is computed when it is asked for."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-        self.shape, self.dtype = tuple(data.shape), np.dtype(data.dtype).newbyteorder("=")
-        if is_dask(data):
-            self.chunks = tuple(max(c) for c in data.chunks)
-
-    @property
-    def access(self) -> Access:
-        """That of the dearest of the arrays that it is computed from."""
-        if not is_dask(self.data):
-            return Access("random", "the voxels are in memory")
-        return Access.worst(leaf.access for leaf in self.leaves())
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """The lazy arrays in the graph."""
-        if is_dask(self.data):
-            for value in dict(self.data.dask).values():
-                found = unwrapped(getattr(value, "value", value))
-                if found is not None:
-                    yield from found.leaves()
-
-    def task(self, region: Region) -> Any:
-        """The part of the Dask array."""
-        return self.data[tuple(slice(r.start, r.stop, r.step) for r in region)] if is_dask(self.data) else None
-
-    def _read(self, region: Region) -> Block:
-        part = self.data[tuple(slice(r.start, r.stop, r.step) for r in region)]
-        block = part.compute() if is_dask(part) else part
-        return np.asarray(block, dtype=self.dtype)
-
-    def __dask_tokenize__(self) -> Any:
-        from dask.base import tokenize
-
-        return ("chunkimg-computed", tokenize(self.data))
 
 
 class _Index(LazyArray):
@@ -122,7 +82,7 @@ def viewed(data: Any) -> tuple[LazyArray, Callable[[LazyArray], LazyArray]] | No
     if len(originals) != 1:
         return None
     opened = originals[0].removeprefix(_ORIGINAL)
-    if not all(layer in (originals[0], opened) or key_split(layer) in _MOVES for layer in data.dask.layers):
+    if not all(layer in (originals[0], opened) or key_split(layer) in MOVES for layer in data.dask.layers):
         return None
     graph = dict(data.dask)
     leaf = unwrapped(getattr(graph.get(originals[0]), "value", graph.get(originals[0])))

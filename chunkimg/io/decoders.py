@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 __all__ = ["most_decoded", "open_decoder"]
 
 _STEP = 1 << 20
+#: compressed bytes that are read at once
+_GZIP_BUFFER = 512 << 10
 #: longer than any number in text
 _LONGEST = 64
 _SEPARATORS = re.compile(rb"[\s,]+")
@@ -54,11 +56,12 @@ def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
         raise
 
 
-def _decoder(file: IO[bytes], coding: str) -> Any:
+def _decoder(file: BinaryIO, coding: str) -> Any:
     if coding == "gzip":
-        from isal import igzip
+        from isal import isal_zlib
 
-        return igzip.open(file, "rb")
+        # what igzip.open reads through; its own readinto decodes into new memory and copies
+        return isal_zlib._GzipReader(file, _GZIP_BUFFER)
     if coding == "bzip2":
         import bz2
 

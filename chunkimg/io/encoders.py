@@ -21,7 +21,7 @@ class Sink(Protocol):
         """Append bytes."""
 
 
-def open_encoder(fd: int, start: int, coding: str, level: int) -> AbstractContextManager[Sink]:
+def open_encoder(fd: int, start: int, coding: str, level: int | None) -> AbstractContextManager[Sink]:
     """An encoder that writes to a file from byte `start` on.
 
     Parameters
@@ -32,8 +32,8 @@ def open_encoder(fd: int, start: int, coding: str, level: int) -> AbstractContex
         Where the encoded content starts.
     coding : str
         As for `decoders.open_decoder`.
-    level : int
-        Compression level of gzip, 0 to 3.
+    level : int or None
+        Compression level of gzip, as for `GzipWriter`.
     """
     if coding == "gzip":
         return GzipWriter(fd, level, start)

@@ -92,6 +92,8 @@ def file_array(source: FileSource, layout: Layout, index: Any = "auto") -> FileA
 class FileArray(LazyArray):
     """Voxels of a raw file; a region costs its own bytes."""
 
+    piecewise = True
+
     def __init__(self, source: FileSource, layout: Layout) -> None:
         self.source, self.layout = source, layout
         self.shape = tuple(layout.shape[a] for a in layout.axes)
@@ -108,6 +110,16 @@ class FileArray(LazyArray):
         """Reads regions through one open file."""
         with self.source.open_checked() as fd:
             yield lambda region: self._read_open(fd, region)
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """The mapped file, where its bytes are in the machine's order."""
+        if not self.layout.dtype.isnative:
+            yield self._read(region)
+            return
+        ranges = self._stored_ranges(region)
+        with self.source.open_checked() as fd, self._mapped(fd) as whole:
+            yield whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)].transpose(self.layout.axes)
 
     def _read_open(self, fd: int, region: Region) -> Block:
         ranges = self._stored_ranges(region)
@@ -175,6 +187,7 @@ class StreamArray(FileArray):
     """
 
     front_to_back = True
+    piecewise = False
 
     def __init__(self, source: FileSource, layout: Layout, index: Any = "auto") -> None:
         super().__init__(source, layout)
@@ -215,6 +228,11 @@ class StreamArray(FileArray):
 
     def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
         return points(self, at, rest)
+
+    @contextmanager
+    def borrowed(self, region: Region) -> Iterator[Block]:
+        """Decoded."""
+        yield self._read(region)
 
     def _read_indexed(self, index: GzipIndex, spans: _Spans) -> Block:
         try:

@@ -131,7 +131,8 @@ class WriteOptions:
     resume
         Zarr in a local folder: take up a write of the same image with the same options where it was cut off.
     version, gzip_level
-        NIfTI: 1 or 2; NIfTI and NRRD: ISA-L's compression level, 0 (fastest) to 3, 2 by default.
+        NIfTI: 1 or 2; NIfTI and NRRD: compression level of gzip, 0 to 3 of ISA-L (fast; 3 by default), 4 to 9 of
+        zlib-ng, or of zlib where that is not installed (small).
     encoding
         NRRD: ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"`` or ``"hex"``; that of the source, else raw, by default.
     storage_options : dict or None

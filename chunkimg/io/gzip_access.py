@@ -1,8 +1,9 @@
 """Where the index of a gzip file is kept, when it is used, and when it is made.
 
-It is looked for beside the file (``ct.nii.gz.ci-index``) and then in the cache folder, each time that a region is
-read, so that every process and every copy of a lazy array uses an index as soon as there is one. An index that does
-not fit is named in a warning and not used; only speed depends on it.
+A file that carries its own (`gzip_table`) needs no other. Else it is looked for beside the file
+(``ct.nii.gz.ci-index``) and then in the cache folder, each time that a region is read, so that every process and every
+copy of a lazy array uses an index as soon as there is one. An index that does not fit is named in a warning and not
+used; only speed depends on it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ChunkImgWarning, FormatError
 from .format import Progress
 from .gzip_index import MAGIC, BadIndexError, GzipIndex, fingerprint, load
+from .gzip_table import index_inside
 from .source import FileSource
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SUFFIX", "GzipAccess", "cache_folder"]
+__all__ = ["SUFFIX", "GzipAccess", "cache_folder", "is_index"]
 
 #: of files that hold an index
 SUFFIX = ".ci-index"
@@ -77,6 +79,8 @@ class GzipAccess:
         """The index, if there is one that fits."""
         if self.option is False or self.source.coding != "gzip":
             return None
+        if (inside := self._inside()) is not None:
+            return inside
         mark = self._mark()
         for path in self._places(mark):
             try:
@@ -101,7 +105,12 @@ class GzipAccess:
         return found
 
     def build(self, dest: str | os.PathLike[str] | None, force: bool, progress: Progress | None) -> str:
-        """Make the index at a place (see `place`), unless one that fits is there; where it is."""
+        """Make the index at a place (see `place`), unless one that fits is there; where it is.
+
+        A file that carries its own gets no other: the path is its own.
+        """
+        if self._inside() is not None:
+            return self.source.path
         path = self.place(dest)
         try:
             there = not force and self._at(path, self._mark()) is not None
@@ -144,7 +153,7 @@ class GzipAccess:
 
         from .gzip_build import write_index
 
-        if os.path.isfile(path) and not path.endswith(SUFFIX) and not _is_index(path):
+        if os.path.isfile(path) and not path.endswith(SUFFIX) and not is_index(path):
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
         folder = os.path.dirname(path)
         os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
@@ -171,6 +180,13 @@ class GzipAccess:
             return str(cache_folder() / self._name(mark))
         path = os.path.abspath(os.fspath(dest))
         return os.path.join(path, self._name(mark)) if os.path.isdir(path) else path
+
+    def _inside(self) -> GzipIndex | None:
+        """The index that the file carries in itself."""
+        found = index_inside(self.source)
+        if found is None or found.length < self.length or _identity(found.path) in _wrong:
+            return None
+        return found
 
     def _make_somewhere(self) -> None:
         places = [self.place(self.option)] if self.option != "auto" else [self.place("cache"), self.place(None)]
@@ -206,7 +222,8 @@ class GzipAccess:
             return fingerprint(fd, self.source.size, self.source.start)
 
     def _tell(self, path: str, reason: BadIndexError) -> None:
-        _tell_once(f"{path}: the index of {self.source.path} is not used: {reason}")
+        what = "the table in it" if path == self.source.path else f"the index of {self.source.path}"
+        _tell_once(f"{path}: {what} is not used: {reason}")
 
 
 def _tell_once(message: str) -> None:
@@ -223,6 +240,7 @@ def _identity(path: str) -> tuple[str, int, int] | None:
     return path, found.st_ino, found.st_mtime_ns
 
 
-def _is_index(path: str) -> bool:
+def is_index(path: str) -> bool:
+    """Whether a file looks like an index."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC

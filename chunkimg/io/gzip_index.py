@@ -58,11 +58,13 @@ class GzipIndex:
     path : str
         File that keeps it.
     size : int
-        Bytes of that file.
+        Bytes that it takes.
     length : int
         Bytes of content that it covers.
     bounds : ndarray of int64
         Where intervals start in the content, and where the last one ends.
+    inside : bool
+        Whether that file is the gzip file itself, see `gzip_table`.
     """
 
     path: str
@@ -70,6 +72,7 @@ class GzipIndex:
     length: int
     bounds: NDArray[np.int64]
     _table: NDArray[Any] = field(repr=False)
+    inside: bool = False
 
     def __len__(self) -> int:
         return len(self._table)
@@ -85,7 +88,7 @@ class GzipIndex:
         most = f", at most {steps.max():.1f} MiB" if steps.max() > 2 * steps.mean() else ""
         return (
             f"a region costs decoding the pieces of the stream that it touches, of {steps.mean():.1f} MiB each{most}; "
-            f"index: {self.path} ({self.size / 2**20:.2f} MiB)"
+            f"index: {'in the file itself' if self.inside else self.path} ({self.size / 2**20:.2f} MiB)"
         )
 
     def length_of(self, k: int) -> int:

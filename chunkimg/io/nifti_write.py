@@ -30,7 +30,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
-    level = 2 if options.gzip_level is None else options.gzip_level
+    level = options.gzip_level
     if not bare.lower().endswith((".nii", ".hdr", ".img")):
         raise FormatError(f"{dest}: NIfTI files are called .nii, .hdr or .img (a pair), each also with .gz behind")
     if "://" in dest:

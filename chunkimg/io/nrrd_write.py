@@ -172,7 +172,7 @@ def build_header(
     # dims that the file has no axis for have one voxel, and may stand anywhere
     order = (*(k for k in range(len(volume.dims)) if k not in order), *order)
     full_coding = f"text:{dtype.str}" if coding == "text" else coding
-    stored = Stored(dtype, order, full_coding, 2 if gzip_level is None else gzip_level)
+    stored = Stored(dtype, order, full_coding, gzip_level)
     return text.encode(closed=data_file is None), stored
 
 

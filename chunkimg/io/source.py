@@ -15,6 +15,8 @@ from .decoders import open_decoder
 __all__ = ["GZIP_MAGIC", "DecodedStream", "FileSource", "reading"]
 
 GZIP_MAGIC = b"\x1f\x8b"
+#: what is decoded at once where it is not decoded into a buffer
+_STEP = 1 << 20
 
 
 @contextmanager
@@ -142,16 +144,23 @@ class DecodedStream:
         if self._file is None:
             self._open()
         while self.position < position:
-            if not self.read_up_to(min(position - self.position, 1 << 20)):
+            if not self.read_up_to(min(position - self.position, _STEP)):
                 self._cut(position)
 
     def read_up_to(self, count: int) -> bytes:
         """The next `count` bytes, fewer at the end."""
         assert self._file is not None
-        with reading(self.source.path):
-            out = self._file.read(count)
-        self.position += len(out)
-        return out
+        parts = []
+        while count:
+            with reading(self.source.path):
+                # of one decoder, fewer bytes than asked for are no end
+                part = self._file.read(min(count, _STEP))
+            if not part:
+                break
+            parts.append(part)
+            count -= len(part)
+            self.position += len(part)
+        return b"".join(parts)
 
     def read_into(self, buffer: memoryview) -> None:
         """Fill a buffer of bytes, or raise `FormatError`."""

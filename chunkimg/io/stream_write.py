@@ -32,14 +32,14 @@ class Stored:
         Axes of the array from slowest to fastest in the file.
     coding : str
         ``""`` for plain bytes, or as for `decoders.open_decoder`.
-    level : int
-        Compression level of gzip.
+    level : int or None
+        Compression level of gzip, as for `GzipWriter`.
     """
 
     dtype: np.dtype[Any]
     order: tuple[int, ...]
     coding: str = ""
-    level: int = 2
+    level: int | None = None
 
 
 def write_voxels(
@@ -98,7 +98,7 @@ def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) 
         unit=data.chunks,
         order=order,
         front_to_back=appending or data.front_to_back,
-        target=slab_bytes(budget),
+        target=slab_bytes(budget, data),
     )
     return regions(data.shape, block, order)
 
@@ -108,7 +108,12 @@ def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
     if data.chunks is None:
         return False
     block = block_shape(
-        data.shape, data.dtype.itemsize, unit=data.chunks, order=order, front_to_back=True, target=slab_bytes(budget)
+        data.shape,
+        data.dtype.itemsize,
+        unit=data.chunks,
+        order=order,
+        front_to_back=True,
+        target=slab_bytes(budget, data),
     )
     return any(b < min(c, n) for b, c, n in zip(block, data.chunks, data.shape, strict=True))
 

@@ -73,6 +73,8 @@ class ZarrArray(LazyArray):
         self.shape = (*array.shape, *more)
         self.chunks = (*(max(1, min(c, n)) for c, n in zip(array.chunks, array.shape, strict=True)), *more)
         self.file_order = tuple(range(len(self.shape)))
+        # a store that answers late wants to be asked for much at once
+        self.piecewise = isinstance(array, FolderArray)
 
     def _read(self, region: Region) -> Block:
         region, last = (region[:-1], region[-1:]) if self.samples else (region, ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..lazy import Block
 from ..workers import scratch
+from .blosc_part import blosc_part
 from .zarr_spec import INDEX_ROW, ArraySpec, Compressor
 
 __all__ = ["ABSENT", "BadChunkError", "decode", "decode_index", "encode", "encode_index"]
@@ -29,10 +31,19 @@ class BadChunkError(Exception):
     """A chunk that cannot be decoded; who reads it says which one it is."""
 
 
-def decode(spec: ArraySpec, data: bytes) -> Block:
+def decode(spec: ArraySpec, data: bytes, wanted: Sequence[slice] | None = None) -> Block:
     """The voxels of a chunk, with the array's axes, in the byte order of the store.
 
     They lie in scratch memory of this thread: take what is wanted of them before it decodes another chunk.
+
+    Parameters
+    ----------
+    spec : ArraySpec
+        Of the array.
+    data : bytes
+        As stored.
+    wanted : sequence of slice, optional
+        The part of the chunk that is to be looked at; the rest may be left undefined.
 
     Raises
     ------
@@ -47,7 +58,7 @@ def decode(spec: ArraySpec, data: bytes) -> Block:
     elif expected == 0:
         raw = b""
     else:
-        raw = _decompressed(spec.compressor, data, expected)
+        raw = _decompressed(spec.compressor, data, expected, None if wanted is None else _span(spec, wanted))
     if len(raw) != expected:
         raise BadChunkError(f"it holds {len(raw)} bytes decoded, {expected} are expected")
     flat = np.frombuffer(raw, spec.dtype)
@@ -66,7 +77,16 @@ def _checked(data: bytes, what: str) -> bytes:
     return body
 
 
-def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
+def _span(spec: ArraySpec, wanted: Sequence[slice]) -> tuple[int, int]:
+    """The first byte of a part of a chunk, and where the last one ends."""
+    first, last = 0, 0
+    for a in spec.axes or range(len(spec.chunks)):
+        first = first * spec.chunks[a] + wanted[a].start
+        last = last * spec.chunks[a] + wanted[a].stop - 1
+    return first * spec.dtype.itemsize, (last + 1) * spec.dtype.itemsize
+
+
+def _decompressed(compressor: Compressor, data: bytes, expected: int, span: tuple[int, int] | None) -> Any:
     name = compressor.name
     if name in ("gzip", "zlib"):
         return _inflated(data, _GZIP if name == "gzip" else _ZLIB, expected)
@@ -85,8 +105,12 @@ def _decompressed(compressor: Compressor, data: bytes, expected: int) -> Any:
         _same_size(int.from_bytes(data[:4], "little"), expected)
         from numcodecs.lz4 import decompress
     out = scratch(expected)
+    target = out
+    if name == "blosc" and span is not None and 2 * (span[1] - span[0]) < expected:
+        data, start, stop = blosc_part(data, *span)
+        target = out[start:stop]
     try:
-        decompress(data, out)
+        decompress(data, target)
     except (RuntimeError, ValueError) as error:
         raise BadChunkError(f"{name}: {error}") from error
     return out

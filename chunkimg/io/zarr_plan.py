@@ -53,7 +53,7 @@ class LevelPlan:
         """The level with slabs that suit how `source` is read."""
         sequential = source.front_to_back and source.file_order is not None
         order = source.file_order or tuple(range(source.ndim))
-        shape, itemsize, unit, target = spec.shape, source.dtype.itemsize, spec.unit, slab_bytes(budget)
+        shape, itemsize, unit, target = spec.shape, source.dtype.itemsize, spec.unit, slab_bytes(budget, source)
         slab = block_shape(shape, itemsize, unit=unit, order=order, front_to_back=sequential, target=target)
         if any(s % u and s != n for s, u, n in zip(slab, unit, shape, strict=True)):
             # stored pieces are deeper than what the budget holds of planes: see `is_run`

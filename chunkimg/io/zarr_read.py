@@ -58,25 +58,24 @@ def read_region(folder: str, spec: ArraySpec, region: Region, out: Block | None 
         out = np.empty([len(r) for r in region], spec.dtype.newbyteorder("="))
     result = out
 
+    parts = [{k: _part(r, k, n) for (k,) in spec.touched((r,), (n,))} for r, n in zip(region, spec.chunks, strict=True)]
+
     def place(piece: _Piece) -> None:
-        here, there = _parts(region, piece.at, spec.chunks)
-        block = _block(spec, piece)
+        cuts = [along[k] for along, k in zip(parts, piece.at, strict=True)]
+        here, there = tuple([here for here, _ in cuts]), tuple([there for _, there in cuts])
+        block = _block(spec, piece, there)
         result[here] = (0 if spec.fill is None else spec.fill) if block is None else block[there]
 
     each(place, _pieces(folder, spec, region))
     return out
 
 
-def _parts(region: Region, at: tuple[int, ...], chunks: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where a chunk's part of a region lies in the result, and in the chunk."""
-    here, there = [], []
-    for r, k, n in zip(region, at, chunks, strict=True):
-        first = max(0, -(-(k * n - r.start) // r.step))
-        stop = min(len(r), -(-((k + 1) * n - r.start) // r.step))
-        start = r.start + first * r.step - k * n
-        here.append(slice(first, stop))
-        there.append(slice(start, start + (stop - first - 1) * r.step + 1, r.step))
-    return tuple(here), tuple(there)
+def _part(r: range, k: int, n: int) -> tuple[slice, slice]:
+    """Where the part of a range that is in the k-th chunk of size n lies in the result, and in the chunk."""
+    first = max(0, -(-(k * n - r.start) // r.step))
+    stop = min(len(r), -(-((k + 1) * n - r.start) // r.step))
+    start = r.start + first * r.step - k * n
+    return slice(first, stop), slice(start, start + (stop - first - 1) * r.step + 1, r.step)
 
 
 def _pieces(folder: str, spec: ArraySpec, region: Region) -> Iterator[_Piece]:
@@ -84,21 +83,17 @@ def _pieces(folder: str, spec: ArraySpec, region: Region) -> Iterator[_Piece]:
         for at in spec.touched(region, spec.chunks):
             yield _Piece(at, f"{folder}/{spec.key(at)}")
         return
+    per_shard = spec.per_shard
     for shard in spec.touched(region, spec.shards):
         file = f"{folder}/{spec.key(shard)}"
         index = _index(spec, file)
-        inside = tuple(_within(r, k, n) for r, k, n in zip(region, shard, spec.shards, strict=True))
+        inside = tuple(r[_part(r, k, n)[0]] for r, k, n in zip(region, shard, spec.shards, strict=True))
         for at in spec.touched(inside, spec.chunks):
-            local = tuple(k % n for k, n in zip(at, spec.per_shard, strict=True))
-            row = None if index is None else index[np.ravel_multi_index(local, spec.per_shard)]
-            stored = row is not None and int(row[0]) != ABSENT
-            yield _Piece(at, file, int(row[0]), int(row[1])) if stored and row is not None else _Piece(at, "")
-
-
-def _within(r: range, at: int, size: int) -> range:
-    """The part of a range that lies in a piece of `size`."""
-    (here,), _ = _parts((r,), (at,), (size,))
-    return r[here]
+            place = 0
+            for k, n in zip(at, per_shard, strict=True):
+                place = place * n + k % n
+            start, size = (ABSENT, 0) if index is None else index[place].tolist()
+            yield _Piece(at, "") if start == ABSENT else _Piece(at, file, start, size)
 
 
 def _index(spec: ArraySpec, file: str) -> NDArray[np.uint64] | None:
@@ -111,15 +106,15 @@ def _index(spec: ArraySpec, file: str) -> NDArray[np.uint64] | None:
     return _from(file, read)
 
 
-def _block(spec: ArraySpec, piece: _Piece) -> Block | None:
-    """The voxels of a chunk, or None if it is not stored."""
+def _block(spec: ArraySpec, piece: _Piece, wanted: tuple[slice, ...]) -> Block | None:
+    """The voxels of a chunk, of which a part is wanted, or None if it is not stored."""
 
     def read(fd: int, size: int) -> Block:
         count = size if piece.size is None else piece.size
         # no codec makes a chunk much larger than it is
         if count > 2 * spec.chunk_bytes + (1 << 16):
             raise BadChunkError(f"it has {count} bytes, where {spec.chunk_bytes} bytes are compressed")
-        return decode(spec, _pread(fd, count, piece.start))
+        return decode(spec, _pread(fd, count, piece.start), wanted)
 
     return _from(piece.file, read) if piece.file else None
 
