@@ -142,7 +142,7 @@ def build_index(
     OSError
         If nothing can be written there.
     """
-    from .io.files import StreamArray
+    from .io.streams import StreamArray
 
     volume = format_of(source, format).open(source, ReadOptions(index=False))
     leaves = [leaf for leaf in volume.data.leaves() if isinstance(leaf, StreamArray) and leaf.source.coding == "gzip"]
@@ -161,7 +161,7 @@ def open_pyramid(source: Any, *, chunks: Any = "auto", storage_options: Mapping[
     """
     import xarray as xr
 
-    from .io.zarr import level_count
+    from .io.zarr_open import level_count
 
     if format_of(source).name != "zarr":
         raise FormatError(f"{source}: only Zarr stores hold pyramids; open_image opens this file")

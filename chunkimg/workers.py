@@ -115,6 +115,14 @@ class Pending:
         if self._work is not None and self._work.error is not None:
             raise self._work.error
 
+    def finish(self) -> None:
+        """Return when all is done; if it fails, or is interrupted, when nothing goes on any more."""
+        try:
+            self.wait()
+        except BaseException:
+            self.abandon()
+            raise
+
     def abandon(self) -> None:
         """Leave what has not begun, and return when the rest is done."""
         if self._work is not None:
@@ -158,9 +166,4 @@ def each(function: Callable[[Item], Any], items: Iterable[Item]) -> None:
         for item in every:
             function(item)
         return
-    begun = start(function, every)
-    try:
-        begun.wait()
-    except BaseException:
-        begun.abandon()
-        raise
+    start(function, every).finish()

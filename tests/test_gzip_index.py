@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 
 import chunkimg as ci
-from chunkimg.io import files, gzip_access, gzip_build, gzip_read
-from chunkimg.io.files import Layout, file_array
+from chunkimg.io import gzip_access, gzip_build, gzip_read, streams
+from chunkimg.io.file_array import file_array
+from chunkimg.io.files import Layout
 from chunkimg.io.gzip_access import SUFFIX, GzipAccess
 from chunkimg.io.gzip_read import IndexedStream
 from chunkimg.io.gzip_write import GzipWriter
@@ -33,7 +34,7 @@ SHAPE = (23, 96, 110)  # z, y, x: 474 KiB of int16
 def _small(monkeypatch, tmp_path):
     """Indexes of small files, a cache of the test's own."""
     monkeypatch.setattr(gzip_build, "_SPACING", 64 << 10)
-    for module in (files, gzip_access):
+    for module in (streams, gzip_access):
         monkeypatch.setattr(module, "WORTH", 64 << 10)
     monkeypatch.setenv("CHUNKIMG_CACHE", str(tmp_path / "cache"))
 
@@ -328,7 +329,7 @@ def test_damage_anywhere_is_noticed(scan, monkeypatch):
     path, data = scan
     ci.build_index(path)
     # none is made in its place
-    monkeypatch.setattr(files, "WORTH", 1 << 40)
+    monkeypatch.setattr(streams, "WORTH", 1 << 40)
     good = Path(path + SUFFIX).read_bytes()
     array = lazy(path)
     rng = np.random.default_rng(11)

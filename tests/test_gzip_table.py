@@ -19,7 +19,7 @@ from isal import igzip
 
 import chunkimg as ci
 from chunkimg.cli import cli
-from chunkimg.io import files, gzip_access, gzip_table, gzip_write
+from chunkimg.io import gzip_access, gzip_table, gzip_write, streams
 from chunkimg.io.gzip_access import SUFFIX, GzipAccess
 from chunkimg.io.gzip_read import IndexedStream
 from chunkimg.io.gzip_table import ROW, PieceTable, packed_table, read_table
@@ -34,7 +34,7 @@ AFFINE = np.array([[0.64, 0, 0.6, -30], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], 
 def _small(monkeypatch, tmp_path):
     """Many pieces of small files, a cache of the test's own."""
     monkeypatch.setattr(gzip_write, "_PIECE", 10_007)
-    for module in (files, gzip_access):
+    for module in (streams, gzip_access):
         monkeypatch.setattr(module, "WORTH", 64 << 10)
     monkeypatch.setenv("CHUNKIMG_CACHE", str(tmp_path / "cache"))
 
@@ -157,7 +157,7 @@ def test_read_at_once(scan, tmp_path, monkeypatch):
         raise AssertionError("no index is made, no stream decoded from its start")
 
     lazy = ci.open_image(scan, chunks=None)
-    monkeypatch.setattr(files, "DecodedStream", never)
+    monkeypatch.setattr(streams, "DecodedStream", never)
     monkeypatch.setattr(GzipAccess, "make", never)
     assert lazy.img.access == "indexed"
     assert "in the file itself" in lazy.img.access.cost

@@ -15,7 +15,8 @@ import chunkimg as ci
 from chunkimg import chunks
 from chunkimg.image.computed import ComputedArray
 from chunkimg.image.views import viewed
-from chunkimg.io import files
+from chunkimg.io import files, streams
+from chunkimg.io.file_array import file_array
 from chunkimg.io.source import FileSource
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
 
@@ -49,11 +50,13 @@ def test_file_arrays_index_like_numpy(tmp_path_factory, gzip, axes, data):
     path = tmp_path_factory.mktemp("f") / "a"
     raw = b"x" * 13 + DATA.tobytes() + b"trailing"
     path.write_bytes(gz.compress(raw) if gzip else raw)
-    array = files.file_array(FileSource.open(path), files.Layout(13, DATA.dtype, DATA.shape, axes))
+    array = file_array(FileSource.open(path), files.Layout(13, DATA.dtype, DATA.shape, axes))
     expected = DATA.transpose(axes)
     patch = pytest.MonkeyPatch()
-    patch.setattr(files, "_SHORT_RUN", data.draw(st.sampled_from([1, 8, 100, 1 << 16])))
-    patch.setattr(files, "_WINDOW", data.draw(st.sampled_from([2, 20, 300, 1 << 22])))
+    short = data.draw(st.sampled_from([1, 8, 100, 1 << 16]))
+    for module in (files, streams):
+        patch.setattr(module, "SHORT_RUN", short)
+    patch.setattr(streams, "_WINDOW", data.draw(st.sampled_from([2, 20, 300, 1 << 22])))
     key = tuple(data.draw(slices(n) | st.integers(-n, n - 1)) for n in expected.shape)
     key = key[: data.draw(st.integers(0, 5))] if data.draw(st.booleans()) else (..., *key[-2:])
     try:

@@ -17,10 +17,11 @@ from zarr.storage import LocalStore
 
 import chunkimg as ci
 from chunkimg import chunks, gather
-from chunkimg.io.files import FileArray, StreamArray
+from chunkimg.io.files import FileArray
 from chunkimg.io.format import ReadOptions
 from chunkimg.io.registry import format_of
 from chunkimg.io.source import DecodedStream
+from chunkimg.io.streams import StreamArray
 from chunkimg.lazy import ViewArray
 
 RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])

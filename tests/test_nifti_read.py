@@ -162,13 +162,13 @@ def test_times():
 def test_open_reads_the_header_alone(item, monkeypatch):
     if item is None:
         pytest.skip("no data")
-    from chunkimg.io import files
+    from chunkimg.io import files, streams
 
     def fail(*_):
         raise AssertionError("voxels were read")
 
     monkeypatch.setattr(files.FileArray, "_read", fail)
-    monkeypatch.setattr(files.StreamArray, "_read", fail)
+    monkeypatch.setattr(streams.StreamArray, "_read", fail)
     image = open_quietly(item_path(item))
     repr(image), repr(image.img), image.img._repr_html_(), image.img.affine, image.isel(z=slice(0, 1)).img.bounds
 

@@ -43,7 +43,7 @@ def written(monkeypatch):
     out = []
     real = zarr_append.ArrayWriter._do
     monkeypatch.setattr(
-        zarr_append.ArrayWriter, "_do", lambda self, *a: (out.append((self.path, a[2])), real(self, *a))
+        zarr_append.ArrayWriter, "_do", lambda self, *a: (out.append((self.path, a[1])), real(self, *a))
     )
     return out
 

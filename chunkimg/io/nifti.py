@@ -11,7 +11,8 @@ from ..errors import FormatError, UnsupportedError
 from ..geometry.attrs import NIFTI_HEADER
 from ..volume import DIMS, TimeAxis, Volume
 from . import nifti_header as nh
-from .files import Layout, file_array
+from .file_array import file_array
+from .files import Layout
 from .format import Header, ReadOptions, WriteOptions
 from .source import FileSource
 

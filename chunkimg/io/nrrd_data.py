@@ -13,7 +13,8 @@ import chunkimg.io.nrrd_header as nh
 from ..errors import FormatError, UnsupportedError
 from ..lazy import LazyArray, ViewArray
 from ..volume import DIMS
-from .files import Layout, file_array
+from .file_array import file_array
+from .files import Layout
 from .format import ReadOptions
 from .nrrd_axes import SINGLE, Axes
 from .nrrd_names import ENCODINGS

@@ -9,7 +9,8 @@ import numpy as np
 from ..chunks import block_shape, regions, slab_bytes
 from ..lazy import LazyArray, ViewArray
 from .copy import copy
-from .files import Layout, file_array
+from .file_array import file_array
+from .files import Layout
 from .format import Progress
 from .raw import RunWriter, stored_shape
 from .source import FileSource

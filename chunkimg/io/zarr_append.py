@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import FormatError
-from ..lazy import Block, Region
+from ..lazy import Block, LazyArray, Region
 from ..workers import Pending, start
 from .zarr_chunk import encode, encode_index
 from .zarr_put import Store
@@ -52,7 +52,39 @@ class ArrayWriter:
         The result's `wait` returns when all is stored, or raises what went wrong.
         """
         self._require_whole(region)
-        return start(lambda piece: self._do(region, block, *piece), self._pieces(region))
+
+        def store(at: tuple[int, ...], shard: _Shard | None) -> None:
+            inside = zip(at, self.spec.chunks, region, strict=True)
+            part = tuple(slice(k * n - r.start, min((k + 1) * n, r.stop) - r.start) for k, n, r in inside)
+            self._do(block[part], at, shard)
+
+        return start(lambda piece: store(*piece), self._pieces(region))
+
+    def reads(self, source: LazyArray) -> bool:
+        """Whether `write_from` reads a source as cheaply as larger blocks would: no chunk of it in two of ours."""
+        whole = zip(self.spec.chunks, source.chunks or (), self.spec.shape, strict=False)
+        return source.piecewise and all(ours % theirs == 0 or ours >= n for ours, theirs, n in whole)
+
+    def write_from(
+        self, source: LazyArray, regions: Iterable[Region], progress: Callable[[int], Any] | None = None
+    ) -> Pending:
+        """Begin to read, encode and put regions, which cover whole units: each chunk from first to last in one worker.
+
+        Nothing larger than a chunk is in memory, a shard as far as it is encoded.
+        """
+        source.prepare()
+        telling = threading.Lock()
+
+        def store(at: tuple[int, ...], shard: _Shard | None) -> None:
+            inside = zip(at, self.spec.chunks, self.spec.shape, strict=True)
+            part = tuple(range(k * n, min((k + 1) * n, size)) for k, n, size in inside)
+            with source.borrowed(part) as block:
+                self._do(block, at, shard)
+            if progress is not None:
+                with telling:
+                    progress(block.nbytes)
+
+        return start(lambda piece: store(*piece), itertools.chain.from_iterable(map(self._pieces, regions)))
 
     def _require_whole(self, region: Region) -> None:
         for r, unit, size in zip(region, self.spec.unit, self.spec.shape, strict=True):
@@ -82,14 +114,8 @@ class ArrayWriter:
         key = self.spec.key(at)
         return f"{self.path}/{key}" if self.path else key
 
-    def _do(self, region: Region, block: Block, at: tuple[int, ...], shard: _Shard | None) -> None:
+    def _do(self, part: Block, at: tuple[int, ...], shard: _Shard | None) -> None:
         spec = self.spec
-        part = block[
-            tuple(
-                slice(k * n - r.start, min((k + 1) * n, r.stop) - r.start)
-                for k, n, r in zip(at, spec.chunks, region, strict=True)
-            )
-        ]
         data: tuple[bytes, ...] = () if spec.fill is not None and _is_fill(part, spec.fill) else encode(spec, part)
         if shard is None:
             if data:

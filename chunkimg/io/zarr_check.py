@@ -11,9 +11,9 @@ from .ome_read import level_paths
 from .ome_schema import problems
 from .zarr_chunks import check_chunks
 from .zarr_image import check_image
+from .zarr_names import ROOT_KEY
 from .zarr_store import open_node
 from .zarr_tree import Documents, Node, Tree
-from .zarr_write import ROOT_KEY
 
 __all__ = ["check"]
 

@@ -77,8 +77,11 @@ def _fill(
         client = None if folder is None else active_client()
         flows = levels[0].flows(z) and len(slabs) == levels[0].slab_count and client is None
         count = len(levels) if flows else 1
+        writer = ArrayWriter(store, levels[0].path, levels[0].spec)
         if client is not None and folder is not None:
             write_on_workers(client, levels[0], source, folder, slabs, progress)
+        elif count == 1 and writer.reads(source):
+            writer.write_from(source, slabs, progress).finish()
         else:
             copy(source, _Flow(levels[:count], z, plan.method, store, progress).write, slabs, progress)
         last, levels = levels[count - 1], levels[count:]

@@ -19,8 +19,8 @@ from .format import Finding
 from .ome_read import read_multiscale
 from .zarr_array import decoding
 from .zarr_levels import Level
+from .zarr_names import ROOT_KEY
 from .zarr_tree import Documents, Node
-from .zarr_write import ROOT_KEY
 
 __all__ = ["check_geometry"]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["METADATA", "is_node", "split_zip"]
+__all__ = ["METADATA", "ROOT_KEY", "is_node", "split_zip"]
 
 _ZIP_MAGIC = b"PK\x03\x04"
 #: documents of which a Zarr node has at least one
 METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+#: root attribute that repeats geometry and properties: other tools drop attributes of arrays
+ROOT_KEY = "chunkimg"
 
 
 def is_node(folder: str) -> bool:

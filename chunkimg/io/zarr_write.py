@@ -32,15 +32,14 @@ from .format import WriteOptions
 from .zarr_array import ZarrArray
 from .zarr_dest import destination
 from .zarr_fill import fill
+from .zarr_names import ROOT_KEY
 from .zarr_nodes import Nodes, spec_of
 from .zarr_plan import LevelPlan, WritePlan, identity
 from .zarr_put import Store
 from .zarr_resume import recorded
 
-__all__ = ["ROOT_KEY", "plan_of", "write"]
+__all__ = ["plan_of", "write"]
 
-#: root attribute that repeats geometry and properties: other tools drop attributes of arrays
-ROOT_KEY = "chunkimg"
 #: headers up to this size stand in the attributes too
 _SMALL_HEADER = 64 << 10
 
