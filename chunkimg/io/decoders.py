@@ -58,10 +58,11 @@ def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
 
 def _decoder(file: BinaryIO, coding: str) -> Any:
     if coding == "gzip":
-        from isal import isal_zlib
+        from isal import igzip, isal_zlib
 
         # what igzip.open reads through; its own readinto decodes into new memory and copies
-        return isal_zlib._GzipReader(file, _GZIP_BUFFER)
+        reader = getattr(isal_zlib, "_GzipReader", None)
+        return igzip.open(file, "rb") if reader is None else reader(file, _GZIP_BUFFER)
     if coding == "bzip2":
         import bz2
 

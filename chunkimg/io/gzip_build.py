@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
+from ..workers import thread_count
 from .format import Progress
 from .gzip_index import WINDOW, BadIndexError, IndexWriter, packed
-from .gzip_read import inflate, thread_count
+from .gzip_read import inflate
 from .source import DecodedStream, FileSource, reading
 
 __all__ = ["write_index"]

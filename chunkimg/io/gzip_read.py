@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..workers import thread_count
 from .gzip_index import BadIndexError, GzipIndex, opened
 from .source import FileSource
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["IndexedStream", "inflate", "thread_count"]
+__all__ = ["IndexedStream", "inflate"]
 
 #: compressed bytes that are read at once; a decoder copies what is left of them at the end of each member
 _PIECE = 128 << 10
@@ -30,12 +31,6 @@ _LONG = 16 << 20
 _AHEAD = 64 << 20
 #: behind the deflate data of a member stand its checksum and length
 _TRAILER = 8
-
-
-def thread_count() -> int:
-    """Threads that decode."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, available)
 
 
 def inflate(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> Iterator[bytes]:
