@@ -41,10 +41,10 @@ def test_readme_commands(tmp_path, monkeypatch, capsys):
     scan = ci.from_array(numbers, spacing=(1, 1, 1), origin=(-45, -35, -10))
     scan.img.save("ct.nii.gz")
     commands = re.findall(r"^\$ chunkimg (.*)$", (ROOT / "README.md").read_text(), re.M)
-    assert len(commands) == 10
+    assert len(commands) == 13
     for command in commands:
         try:
-            cli.main(shlex.split(command), standalone_mode=False)
+            cli.main(shlex.split(command, comments=True), standalone_mode=False)
         except SystemExit as ended:
             # commands that tell by their exit code: nothing differs, nothing is wrong
             assert not ended.code, command
