@@ -8,6 +8,7 @@ import numcodecs
 import numpy as np
 import pytest
 import zarr
+from packaging.version import Version
 from test_stores_hostile import changed, places
 
 import chunkimg as ci
@@ -17,6 +18,9 @@ from chunkimg.io.zarr_folder import FolderArray, node
 from chunkimg.io.zarr_spec import ArraySpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+OLD = Version(zarr.__version__) < Version("3.1.6")
 
 
 def by_zarr(path):
@@ -53,6 +57,7 @@ def written(path, data, **options):
 DATA = np.arange(7 * 9 * 11, dtype="i2").reshape(7, 9, 11)
 
 
+@pytest.mark.skipif(OLD, reason="zarr 3.1.6 is what this is compared with")
 @pytest.mark.parametrize(
     ("options", "understood"),
     [
@@ -151,6 +156,7 @@ def test_what_is_not_understood_has_the_outcome_it_had(tmp_path, change):
     assert same(path)[0]
 
 
+@pytest.mark.skipif(OLD, reason="zarr 3.1.6 is what this is compared with")
 @pytest.mark.parametrize("options", [{}, {"zarr_format": 2}, {"shards": (4, 4, 4)}])
 def test_every_field_wrong(tmp_path, options):
     """Each value is replaced by odd ones: where we read, zarr-python reads the same; else it is an error of ours."""
