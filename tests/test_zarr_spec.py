@@ -20,7 +20,7 @@ from chunkimg.io.zarr_spec import ArraySpec
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-OLD = Version(zarr.__version__) < Version("3.1.6")
+OLD = pytest.mark.skipif(Version(zarr.__version__) < Version("3.1.6"), reason="older zarr reads this otherwise itself")
 
 
 def by_zarr(path):
@@ -57,7 +57,6 @@ def written(path, data, **options):
 DATA = np.arange(7 * 9 * 11, dtype="i2").reshape(7, 9, 11)
 
 
-@pytest.mark.skipif(OLD, reason="zarr 3.1.6 is what this is compared with")
 @pytest.mark.parametrize(
     ("options", "understood"),
     [
@@ -73,7 +72,7 @@ DATA = np.arange(7 * 9 * 11, dtype="i2").reshape(7, 9, 11)
         ({"chunks": (3, 4, 5), "compressors": [zarr.codecs.BloscCodec(), zarr.codecs.Crc32cCodec()]}, True),
         ({"chunks": (3, 4, 5), "compressors": None}, True),
         ({"chunks": (3, 4, 5), "shards": (6, 8, 10)}, True),
-        (
+        pytest.param(
             {
                 "chunks": (6, 8, 10),
                 "serializer": zarr.codecs.ShardingCodec(
@@ -82,6 +81,7 @@ DATA = np.arange(7 * 9 * 11, dtype="i2").reshape(7, 9, 11)
                 "compressors": None,
             },
             False,
+            marks=OLD,
         ),
     ],
 )
@@ -156,8 +156,9 @@ def test_what_is_not_understood_has_the_outcome_it_had(tmp_path, change):
     assert same(path)[0]
 
 
-@pytest.mark.skipif(OLD, reason="zarr 3.1.6 is what this is compared with")
-@pytest.mark.parametrize("options", [{}, {"zarr_format": 2}, {"shards": (4, 4, 4)}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=OLD), {"zarr_format": 2}, pytest.param({"shards": (4, 4, 4)}, marks=OLD)]
+)
 def test_every_field_wrong(tmp_path, options):
     """Each value is replaced by odd ones: where we read, zarr-python reads the same; else it is an error of ours."""
     path = tmp_path / "a.zarr"
