@@ -71,6 +71,7 @@ CONVERSIONS = (
         ".nii.gz (gzip level 6) → Zarr",
         (
             Contender("chunkimg convert", CONVERT, "ours"),
+            Contender("chunkimg convert --no-index", CONVERT, "ours", arguments=("{ct_gz}", "{dest}", "--no-index")),
             Contender("nibabel + dask + xarray", "convert.xarray_dask", holds=1.4, target={"": "≥ 3"}),
             Contender(
                 "start: a tiny image",

@@ -217,6 +217,7 @@ def convert(
     format: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     allow_outside: bool = False,
+    index: Any = "auto",
     **options: Any,
 ) -> None:
     """Convert an image file or store, or a region of it, to another, in bounded memory.
@@ -235,6 +236,9 @@ def convert(
         Formats of source and destination, where their names do not tell.
     allow_outside : bool
         Follow an NRRD header whose data files lie outside its folder.
+    index : "auto", path or False
+        Gzip: as for `open_image`. An index that is not there is made on the way, where all of the file is read; False
+        makes none.
     **options
         As for `save`.
 
@@ -244,9 +248,7 @@ def convert(
     >>> import nibabel
     >>> ci.convert(f"{nibabel.__path__[0]}/tests/data/anatomical.nii", "/tmp/anatomical.ome.zarr", overwrite=True)
     """
-    volume = format_of(source, from_format).open(
-        source, ReadOptions(level, storage_options, allow_outside=allow_outside)
-    )
+    volume = format_of(source, from_format).open(source, ReadOptions(level, storage_options, index, allow_outside))
     region = {d: s for d, s in (("x", x), ("y", y), ("z", z), ("t", t), ("c", c)) if s is not None}
     write_volume(volume.crop(**region), dest, format=format, storage_options=storage_options, **options)
 

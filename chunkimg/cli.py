@@ -42,6 +42,7 @@ def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),
             help="NRRD: how voxels are stored; as in the source, else raw, by default.",
         ),
+        click.option("--no-index", is_flag=True, help="Gzip: make no index of SRC on the way, and use none."),
         click.option("--allow-outside", is_flag=True, help="NRRD: follow data files outside the header's folder."),
         click.option(
             "--memory", type=click.IntRange(16), default=256, show_default=True, metavar="MIB", help="Budget."
@@ -123,7 +124,9 @@ def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict
 
     level = options.pop("source_level")
     options["budget"] = options.pop("memory") << 20
-    volume = format_of(src).open(src, ReadOptions(level=level, allow_outside=options.pop("allow_outside")))
+    wanted = False if options.pop("no_index") else "auto"
+    outside = options.pop("allow_outside")
+    volume = format_of(src).open(src, ReadOptions(level=level, index=wanted, allow_outside=outside))
     if box is not None:
         if volume.grid is None:
             raise ChunkImgError(f"{src}: its voxels have no position, so a world box means nothing")

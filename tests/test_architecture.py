@@ -48,6 +48,8 @@ LAYERS = [
         "io.streams",
         "io.file_array",
         "io.gzip_access",
+        "io.gzip_along",
+        "io.gzip_blocks",
         "io.gzip_build",
         "io.gzip_index",
         "io.gzip_read",

@@ -13,36 +13,28 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from gzip_streams import SHAPE, make_indexes_small, voxels
 from hypothesis import given
 from hypothesis import strategies as st
 from isal import igzip
 
 import chunkimg as ci
 from chunkimg.cli import cli
-from chunkimg.io import gzip_access, gzip_table, gzip_write, streams
+from chunkimg.io import gzip_table, gzip_write, streams
 from chunkimg.io.gzip_access import SUFFIX, GzipAccess
 from chunkimg.io.gzip_read import IndexedStream
 from chunkimg.io.gzip_table import ROW, PieceTable, packed_table, read_table
 from chunkimg.io.gzip_write import GzipWriter
 from chunkimg.io.source import FileSource
 
-SHAPE = (23, 96, 110)  # z, y, x: 474 KiB of int16
 AFFINE = np.array([[0.64, 0, 0.6, -30], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], [0, 0, 0, 1]])
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch, tmp_path):
-    """Many pieces of small files, a cache of the test's own."""
+    """Many pieces of small files."""
+    make_indexes_small(monkeypatch, tmp_path)
     monkeypatch.setattr(gzip_write, "_PIECE", 10_007)
-    for module in (streams, gzip_access):
-        monkeypatch.setattr(module, "WORTH", 64 << 10)
-    monkeypatch.setenv("CHUNKIMG_CACHE", str(tmp_path / "cache"))
-
-
-def voxels(seed=3):
-    rng = np.random.default_rng(seed)
-    z, y, x = np.indices(SHAPE)
-    return (40 * np.sin(z / 5) + y * 3 + x + rng.normal(0, 9, SHAPE)).astype("<i2")
 
 
 @pytest.fixture

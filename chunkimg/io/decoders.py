@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 
-__all__ = ["most_decoded", "open_decoder"]
+__all__ = ["Recorder", "most_decoded", "open_decoder"]
 
 _STEP = 1 << 20
 #: compressed bytes that are read at once
@@ -16,6 +16,13 @@ _GZIP_BUFFER = 512 << 10
 #: longer than any number in text
 _LONGEST = 64
 _SEPARATORS = re.compile(rb"[\s,]+")
+
+
+class Recorder(Protocol):
+    """What looks on while gzip is decoded."""
+
+    def open(self, file: BinaryIO, reader: Callable[..., Any], buffer: int) -> Any:
+        """The stream of the content of a file, from where it stands, that a decoder `reader` decodes."""
 
 
 def most_decoded(coding: str) -> float:
@@ -34,7 +41,7 @@ def most_decoded(coding: str) -> float:
     raise ValueError(f"no decoder for {coding!r}")
 
 
-def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
+def open_decoder(path: str, start: int, coding: str, recorder: Recorder | None = None) -> IO[bytes]:
     """A stream of the decoded bytes of a file from byte `start` on.
 
     Parameters
@@ -46,23 +53,27 @@ def open_decoder(path: str, start: int, coding: str) -> IO[bytes]:
     coding : str
         ``"gzip"``, ``"bzip2"``, ``"hex"`` (two digits a byte), or ``"text:"`` and a NumPy type such as ``"text:<i2"``:
         numbers in text become bytes of that type.
+    recorder : Recorder, optional
+        Of gzip: what makes an index on the way.
     """
     file = open(path, "rb")  # noqa: SIM115 - the stream that is returned owns it
     try:
         file.seek(start)
-        return _Owned(_decoder(file, coding), file)  # type: ignore[return-value]
+        return _Owned(_decoder(file, coding, recorder), file)  # type: ignore[return-value]
     except BaseException:
         file.close()
         raise
 
 
-def _decoder(file: BinaryIO, coding: str) -> Any:
+def _decoder(file: BinaryIO, coding: str, recorder: Recorder | None) -> Any:
     if coding == "gzip":
         from isal import igzip, isal_zlib
 
         # what igzip.open reads through; its own readinto decodes into new memory and copies
         reader = getattr(isal_zlib, "_GzipReader", None)
-        return igzip.open(file, "rb") if reader is None else reader(file, _GZIP_BUFFER)
+        if reader is None:
+            return igzip.open(file, "rb")
+        return reader(file, _GZIP_BUFFER) if recorder is None else recorder.open(file, reader, _GZIP_BUFFER)
     if coding == "bzip2":
         import bz2
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,14 @@ from .source import FileSource
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .gzip_along import IndexRecorder
+
 __all__ = ["SUFFIX", "GzipAccess", "cache_folder", "is_index"]
 
 #: of files that hold an index
 SUFFIX = ".ci-index"
+#: bytes of all indexes in the cache folder
+CACHE_LIMIT = 1 << 30
 #: content that is decoded rather than indexed
 WORTH = 16 << 20
 
@@ -135,7 +141,8 @@ class GzipAccess:
             return "no index could be made, a warning said why"
         if self.length <= WORTH:
             return "that is little"
-        return f"`chunkimg index {self.source.name}` makes an index, as does the first read of a region far inside"
+        also = "as does the first read of all of it, or of a region far inside"
+        return f"`chunkimg index {self.source.name}` makes an index, {also}"
 
     def make(self, path: str, progress: Progress | None = None) -> None:
         """Make the index as a file, complete or not at all; an older one is replaced.
@@ -149,27 +156,31 @@ class GzipAccess:
         OSError
             If nothing can be written there.
         """
-        import secrets
-
         from .gzip_build import write_index
 
-        if os.path.isfile(path) and not path.endswith(SUFFIX) and not is_index(path):
-            raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
-        folder = os.path.dirname(path)
-        os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
-        partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
-        fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            try:
-                # windows are parts of the image: who may not read the one may not read the other
-                os.fchmod(fd, os.stat(self.source.path).st_mode & 0o666)
-                write_index(self.source, self.length, self._mark(), fd, progress)
-            finally:
-                os.close(fd)
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
+        with _NewIndex(self.source, path) as new:
+            write_index(self.source, self.length, self._mark(), new.fd, progress)
+            new.keep()
+
+    @contextmanager
+    def along(self) -> Iterator[IndexRecorder | None]:
+        """Makes the index while the file is decoded from its start to its end, if one is wanted and there is none."""
+        wanted = self.option is not False and self.source.coding == "gzip" and self.length > WORTH
+        if not wanted or self.source in _vain or self.find() is not None:
+            yield None
+            return
+        from .gzip_along import IndexRecorder
+
+        with ExitStack() as stack:
+            recorder = None
+            # where nothing can be kept there is none, which only speed depends on
+            with suppress(OSError):
+                new = stack.enter_context(_NewIndex(self.source, self.place(self._preferred())))
+                recorder = IndexRecorder(self.source, self.length, self._mark(), new.fd)
+            yield recorder
+            if recorder is not None and recorder.complete:
+                with suppress(OSError):
+                    new.keep()
 
     def place(self, dest: str | os.PathLike[str] | None) -> str:
         """Path of the index: beside the file, in the cache (``"cache"``), in a folder, or as told."""
@@ -188,8 +199,12 @@ class GzipAccess:
             return None
         return found
 
+    def _preferred(self) -> str:
+        """Where an index is made that nobody asked for."""
+        return "cache" if self.option == "auto" else str(self.option)
+
     def _make_somewhere(self) -> None:
-        places = [self.place(self.option)] if self.option != "auto" else [self.place("cache"), self.place(None)]
+        places = [self.place(self._preferred())] + ([self.place(None)] if self.option == "auto" else [])
         for path in places:
             try:
                 self.make(path)
@@ -224,6 +239,62 @@ class GzipAccess:
     def _tell(self, path: str, reason: BadIndexError) -> None:
         what = "the table in it" if path == self.source.path else f"the index of {self.source.path}"
         _tell_once(f"{path}: {what} is not used: {reason}")
+
+
+class _NewIndex:
+    """A new index as a file, complete or not at all; an older one is replaced."""
+
+    def __init__(self, source: FileSource, path: str) -> None:
+        import secrets
+
+        if os.path.isfile(path) and not path.endswith(SUFFIX) and not is_index(path):
+            raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
+        folder = os.path.dirname(path)
+        os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
+        self._path, self._kept = path, False
+        self._partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
+        self.fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        self._source = source
+
+    def __enter__(self) -> _NewIndex:
+        # windows are parts of the image: who may not read the one may not read the other
+        os.fchmod(self.fd, os.stat(self._source.path).st_mode & 0o666)
+        return self
+
+    def keep(self) -> None:
+        """Give it its name; others in the cache give way to it."""
+        self._close()
+        os.replace(self._partial, self._path)
+        self._kept = True
+        if os.path.dirname(self._path) == str(cache_folder()):
+            _prune(self._path)
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        if not self._kept:
+            os.unlink(self._partial)
+
+    def _close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _prune(kept: str) -> None:
+    """Remove indexes from the cache, those not used for longest first, until it is small enough."""
+    found = []
+    for entry in os.scandir(os.path.dirname(kept)):
+        # another process may remove them too
+        with suppress(OSError):
+            if entry.name.endswith(SUFFIX) and entry.path != kept:
+                about = entry.stat()
+                found.append((max(about.st_atime, about.st_mtime), about.st_size, entry.path))
+    spare = CACHE_LIMIT - os.path.getsize(kept)
+    for _, size, path in sorted(found, reverse=True):
+        spare -= size
+        if spare < 0:
+            with suppress(OSError):
+                os.unlink(path)
 
 
 def _tell_once(message: str) -> None:

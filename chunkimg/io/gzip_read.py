@@ -19,7 +19,7 @@ from .source import FileSource
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["IndexedStream", "inflate"]
+__all__ = ["IndexedStream", "from_bit", "inflate"]
 
 #: compressed bytes that are read at once; a decoder copies what is left of them at the end of each member
 _PIECE = 128 << 10
@@ -69,23 +69,25 @@ def inflate(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> 
 
 
 def _compressed(fd: int, bit: int, stop: int | None) -> Iterator[bytes]:
-    """Compressed data from a bit on, behind blocks that hold nothing and end at the right bit of a byte.
-
-    Shifting the data instead would break what is aligned to bytes: stored blocks and the ends of members.
-    """
     at, shift = divmod(bit, 8)
-    lead, count = _empty_blocks(shift)
-    first = True
     while stop is None or at < stop:
         raw = os.pread(fd, _PIECE if stop is None else min(_PIECE, stop - at), at)
         if not raw:
             return
         at += len(raw)
-        if first and shift:
-            joint = raw[0] >> shift << count | lead
-            raw = joint.to_bytes(count // 8 + 1, "little") + raw[1:]
-        first = False
-        yield raw
+        yield from_bit(raw, shift)
+        shift = 0
+
+
+def from_bit(data: bytes, shift: int) -> bytes:
+    """Compressed data from a bit of its first byte on, behind blocks that hold nothing and end at that bit.
+
+    Shifting the data instead would break what is aligned to bytes: stored blocks and the ends of members.
+    """
+    if not shift:
+        return data
+    lead, count = _LEADS[shift]
+    return (data[0] >> shift << count | lead).to_bytes(count // 8 + 1, "little") + data[1:]
 
 
 def _empty_blocks(shift: int) -> tuple[int, int]:
@@ -116,6 +118,7 @@ def _empty_dynamic() -> tuple[int, int]:
 
 _ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 _EMPTY_DYNAMIC = _empty_dynamic()
+_LEADS = [_empty_blocks(shift) for shift in range(8)]
 
 
 class _Members:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ..errors import FormatError
-from .decoders import open_decoder
+from .decoders import Recorder, open_decoder
 
 __all__ = ["GZIP_MAGIC", "DecodedStream", "FileSource", "reading"]
 
@@ -112,10 +112,19 @@ class FileSource:
 
 
 class DecodedStream:
-    """Forward-only decoder of an encoded file."""
+    """Forward-only decoder of an encoded file.
 
-    def __init__(self, source: FileSource) -> None:
+    Parameters
+    ----------
+    source : FileSource
+        The file.
+    recorder : Recorder, optional
+        Of gzip: what looks on, and makes an index, as long as nothing is decoded twice.
+    """
+
+    def __init__(self, source: FileSource, recorder: Recorder | None = None) -> None:
         self.source = source
+        self._recorder = recorder
         self.position = 0
         self._file: IO[bytes] | None = None
 
@@ -128,7 +137,7 @@ class DecodedStream:
 
     def _open(self) -> None:
         with self.source.open_checked(), reading(self.source.path):
-            self._file = open_decoder(self.source.path, self.source.start, self.source.coding)
+            self._file = open_decoder(self.source.path, self.source.start, self.source.coding, self._recorder)
         self.position = 0
 
     def close(self) -> None:
@@ -141,6 +150,7 @@ class DecodedStream:
         """Decode up to `position`; start again if it lies behind."""
         if position < self.position:
             self.close()
+            self._recorder = None
         if self._file is None:
             self._open()
         while self.position < position:

@@ -61,8 +61,11 @@ class StreamArray(FileArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Reads regions with one decoder that goes on where the last one ended; checks the checksum at the end."""
-        with DecodedStream(self.source) as stream:
+        """Reads regions with one decoder that goes on where the last one ended; checks the checksum at the end.
+
+        A gzip stream that is read to its end without an index has one afterwards.
+        """
+        with self.gzip.along() as recorder, DecodedStream(self.source, recorder) as stream:
 
             def read(region: Region) -> Block:
                 spans = self._spans(region)
@@ -73,6 +76,8 @@ class StreamArray(FileArray):
             yield read
             if stream.position >= self.layout.offset + self.layout.nbytes:
                 stream.finish()
+                if recorder is not None:
+                    recorder.finish()
 
     def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
         return points(self, at, rest)
