@@ -11,6 +11,13 @@ CT = verify.voxels_of(verify.ct)
 DIFFERENCE = verify.voxels_of(verify.difference)
 LIKE = ("{ct}", "{ct_zarr}", "{dest}")
 
+STATS = "chunkimg stats, command line"
+COUNT = ("-m", "chunkimg", "stats", "--json")
+#: those of ours that count
+EACH = ("", DIRECT, STATS)
+NEAR = dict.fromkeys(EACH, "≤ 1.8")
+SUM = "chunkimg, chunks=None, img.stats().sum"
+
 #: what is nearest to the size of SimpleITK's files
 SMALL = "chunkimg convert --gzip-level 6"
 
@@ -218,10 +225,11 @@ JOBS = (
         (
             Contender("chunkimg", "stats.ours", "ours"),
             Contender(DIRECT, "stats.ours_direct", "ours"),
+            Contender(STATS, (*COUNT, "--bins", "256"), "ours"),
             Contender(
-                "decode alone", "export.decode", "limit", TS, {"": "≤ 1.8", DIRECT: "≤ 1.8"}, check=verify.anything
+                "decode alone", "export.decode", "limit", TS, dict.fromkeys(EACH, "≤ 1.8"), check=verify.anything
             ),
-            Contender("dask", "stats.dask", target={"": "≥ 3", DIRECT: "≥ 3"}),
+            Contender("dask", "stats.dask", target=dict.fromkeys(EACH, "≥ 3")),
             Contender("SimpleITK, no histogram", "stats.simpleitk", holds=2.3, needs=("SimpleITK",)),
         ),
         ("{ct_zarr}",),
@@ -233,11 +241,12 @@ JOBS = (
         (
             Contender("chunkimg", "stats.ours_labels", "ours"),
             Contender(DIRECT, "stats.ours_labels_direct", "ours"),
+            Contender(STATS, (*COUNT, "--labels"), "ours"),
             Contender(
-                "decode alone", "export.decode", "limit", TS, {"": "≤ 1.8", DIRECT: "≤ 1.8"}, check=verify.anything
+                "decode alone", "export.decode", "limit", TS, dict.fromkeys(EACH, "≤ 1.8"), check=verify.anything
             ),
-            Contender("np.unique", "stats.numpy_labels", holds=1.6, needs=TS, target={"": "≥ 3", DIRECT: "≥ 3"}),
-            Contender("dask", "stats.dask_labels", target={"": "≥ 3", DIRECT: "≥ 3"}),
+            Contender("np.unique", "stats.numpy_labels", holds=1.6, needs=TS, target=dict.fromkeys(EACH, "≥ 3")),
+            Contender("dask", "stats.dask_labels", target=dict.fromkeys(EACH, "≥ 3")),
             Contender("fastremap", "stats.fastremap_labels", holds=1.2, needs=("fastremap", "tensorstore")),
         ),
         ("{labels_zarr}",),
@@ -248,8 +257,9 @@ JOBS = (
         "sum over 10⁴ chunks of 16³ at 512 MiB; their number goes with --size",
         (
             Contender("chunkimg", "many.ours", "ours"),
-            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4"}),
-            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 4"}),
+            Contender(SUM, "many.ours_stats", "ours"),
+            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4", SUM: "≤ 4"}),
+            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 4", SUM: "≥ 4"}),
         ),
         ("{many4}",),
         verify.printed_sum("many4"),
@@ -259,8 +269,9 @@ JOBS = (
         "sum over 10⁵ chunks of 16³ at 512 MiB; their number goes with --size",
         (
             Contender("chunkimg", "many.ours", "ours"),
-            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4"}),
-            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 12"}),
+            Contender(SUM, "many.ours_stats", "ours"),
+            Contender("by hand on tensorstore", "many.tensorstore", "limit", TS, {"": "≤ 4", SUM: "≤ 4"}),
+            Contender("xr.open_zarr", "many.xarray_dask", target={"": "≥ 12", SUM: "≥ 12"}),
         ),
         ("{many5}",),
         verify.printed_sum("many5"),

@@ -464,6 +464,26 @@ print(image.isel(t=1, z=slice(None, None, -2)).img.spacing, image.isel(t=1, z=2,
     assert str(float(VALUES[1, 2, 3, 4])) in out
 
 
+def test_statistics_and_saving_need_no_dask(files, tmp_path):
+    code = f"""
+import sys
+sys.modules["dask"] = sys.modules["dask.array"] = None
+import chunkimg as ci
+image = ci.open_image({str(files / "a.nii")!r}, chunks=None)
+plane = image.isel(t=1, y=3)
+print(plane.img.stats(()).sum)
+plane.transpose("x", "z").img.save({str(tmp_path / "plane.nii")!r})
+image.isel(z=2, x=slice(None, None, -1)).img.save({str(tmp_path / "part.ome.zarr")!r})
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(out) == pytest.approx(VALUES[1, :, 3].sum(dtype=float))
+    image = ci.open_image(files / "a.nii")
+    for name, expected in (("plane.nii", image.isel(t=1, y=[3])), ("part.ome.zarr", image.isel(z=[2])[..., ::-1])):
+        saved = ci.open_image(tmp_path / name)
+        np.testing.assert_array_equal(saved.values, expected.values)
+        np.testing.assert_allclose(saved.img.affine, expected.img.affine, atol=1e-4)
+
+
 def test_reading_from_many_threads(files):
     image = xr.open_dataset(files / "a.nii.gz", cache=False).image
     with ThreadPoolExecutor(8) as pool:

@@ -9,6 +9,12 @@ def ours(store):
     return {"sum": int(ci.open_image(store).sum().compute())}
 
 
+def ours_stats(store):
+    import chunkimg as ci
+
+    return {"sum": ci.open_image(store, chunks=None).img.stats(()).sum}
+
+
 def xarray_dask(store):
     import xarray as xr
 

@@ -17,12 +17,12 @@ from ..errors import GeometryError
 from ..geometry import Grid, Poses
 from ..geometry import attrs as keys
 from ..geometry.grid import AXES
-from ..lazy import LazyArray, ScaledArray, Scaling, as_range
+from ..lazy import LazyArray, ScaledArray, Scaling, ViewArray, as_range
 from ..volume import DIMS, TimeAxis, Volume, pick_channels
 from .computed import ComputedArray
 from .expressions import elementwise
 from .index import GridIndex
-from .lazily import indexed_lazily, unwrapped
+from .lazily import below_scaling, indexed_lazily, unwrapped
 from .views import OPENED, viewed
 
 __all__ = [
@@ -226,7 +226,6 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
     lost = [d for d in absent if d not in image.coords]
     if lost:
         raise GeometryError(f"axis {', '.join(lost)} was dropped or reduced, so the image has no position any more")
-    image = _not_loaded(image)
     if absent:
         image = _expand(image, absent)
     image = image.transpose(*[d for d in DIMS if d in image.dims])
@@ -234,7 +233,8 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
     grid, poses = None, None
     if require_grid or not (undefined and _is_plain(image)):
         grid, poses = metadata.posed(keys.decode(_spatial(image), image.attrs), image.attrs, _frame_times(image))
-    data, scaling = _stored(image.data)
+    shown = unwrapped(image.variable._data)
+    data, scaling = _stored(image.data) if shown is None else _unscaled(shown)
     times = times_of(image)
     return Volume(
         data=data,
@@ -262,20 +262,19 @@ def _channels(image: xr.DataArray) -> dict[str, Any]:
     return pick_channels(dict(c.attrs), as_range(numbers.tolist()))
 
 
-def _not_loaded(image: xr.DataArray) -> xr.DataArray:
-    """The image with Dask's blocks in place of xarray's lazy indexing, which loads all to add an axis."""
-    shown = unwrapped(image.variable._data)
-    if shown is None:
-        return image
-    dims = tuple(str(d) for d in image.dims)
-    return image.copy(deep=False, data=_blocks(dims, shown, "auto"))
-
-
 def _expand(image: xr.DataArray, dims: list[str]) -> xr.DataArray:
     """Make one-voxel axes of scalar coordinates; their attributes stay."""
     out = image.drop_vars(dims)
     coords = {d: xr.Variable((d,), np.atleast_1d(image.coords[d].values), image.coords[d].attrs) for d in dims}
-    expanded = out.expand_dims(dict.fromkeys(dims, 1)).assign_coords(_with_index(coords))
+    shown = unwrapped(image.variable._data)
+    if shown is None:
+        expanded = out.expand_dims(dict.fromkeys(dims, 1))
+    else:
+        # xarray's lazy indexing would load all
+        axes = [*(None for _ in dims), *range(shown.ndim)]
+        wider = below_scaling(shown, lambda array: ViewArray(array, [range(n) for n in array.shape], axes))
+        expanded = xr.DataArray(indexed_lazily(wider), out.coords, [*dims, *out.dims], out.name, out.attrs)
+    expanded = expanded.assign_coords(_with_index(coords))
     expanded.encoding = dict(image.encoding)
     return expanded
 
@@ -294,6 +293,9 @@ def _stored(data: Any) -> tuple[LazyArray, Scaling | None]:
     if shown is None:
         return elementwise(data) or ComputedArray(data), None
     leaf, through = shown
-    if isinstance(leaf, ScaledArray):
-        return through(leaf.source), leaf.scaling
-    return through(leaf), None
+    stored, scaling = _unscaled(leaf)
+    return through(stored), scaling
+
+
+def _unscaled(array: LazyArray) -> tuple[LazyArray, Scaling | None]:
+    return (array.source, array.scaling) if isinstance(array, ScaledArray) else (array, None)

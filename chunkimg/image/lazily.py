@@ -12,7 +12,7 @@ from xarray.core import indexing
 from ..indexing import Block, picked
 from ..lazy import LazyArray, ScaledArray, ViewArray
 
-__all__ = ["IndexedArray", "indexed_lazily", "unwrapped"]
+__all__ = ["IndexedArray", "below_scaling", "indexed_lazily", "unwrapped"]
 
 #: what xarray puts around an array without changing what it shows
 _WRAPPERS = (
@@ -53,7 +53,7 @@ class _Indexed(indexing.LazilyIndexedArray):
         shown = unwrapped(self)
         assert shown is not None
         everything = [range(n) for n in shown.shape]
-        return type(self)(IndexedArray(_below_scaling(shown, lambda array: ViewArray(array, everything, order))))
+        return type(self)(IndexedArray(below_scaling(shown, lambda array: ViewArray(array, everything, order))))
 
 
 def indexed_lazily(array: LazyArray) -> Any:
@@ -83,9 +83,9 @@ def _view(array: LazyArray, key: indexing.ExplicitIndexer) -> LazyArray:
         return array
     lists = [[p] if isinstance(p, int) else p for p in picks]
     axes = [a for a, p in enumerate(picks) if not isinstance(p, int)]
-    return _below_scaling(array, lambda source: ViewArray(source, lists, axes))
+    return below_scaling(array, lambda source: ViewArray(source, lists, axes))
 
 
-def _below_scaling(array: LazyArray, view: Callable[[LazyArray], LazyArray]) -> LazyArray:
+def below_scaling(array: LazyArray, view: Callable[[LazyArray], LazyArray]) -> LazyArray:
     """A view whose scaling is still its outermost part, so that its stored values can be told from it."""
     return ScaledArray(view(array.source), array.scaling) if isinstance(array, ScaledArray) else view(array)
