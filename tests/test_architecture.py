@@ -183,7 +183,7 @@ def test_public_names():
         _ = ci.nonsense
     from chunkimg.accessor import ImageAccessor
 
-    assert {n for n in vars(ImageAccessor) if n[0] != "_"} == {
+    assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",

@@ -1,0 +1,84 @@
+"""Images that lie elsewhere than this one, or show a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from ..image import create
+from .geometry import GeometryPart
+
+__all__ = ["SpacePart"]
+
+
+class SpacePart(GeometryPart):
+    """Parts of the image in physical space, and the same voxels elsewhere."""
+
+    def crop_world(self, lo: Sequence[float], hi: Sequence[float]) -> xr.DataArray:
+        """The smallest part whose voxels cover a box in world coordinates, lazily; right for oblique images too.
+
+        Parameters
+        ----------
+        lo, hi : (x, y, z)
+            Corners of the box in world coordinates (RAS+), in the image's unit.
+
+        Raises
+        ------
+        GeometryError
+            If the box lies outside the image.
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> import nibabel
+        >>> fmri = ci.open_image(f"{nibabel.__path__[0]}/tests/data/example4d.nii.gz")
+        >>> dict(fmri.img.crop_world((-20, 0, 10), (20, 40, 30)).sizes)
+        {'t': 2, 'z': 13, 'y': 22, 'x': 21}
+        """
+        x, y, z = self.grid.box(lo, hi)
+        return self._image.isel(x=x, y=y, z=z)
+
+    def snap_to(self, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
+        """Put this image on exactly the grid of `other`, for twins that differ by rounding.
+
+        Raises
+        ------
+        GeometryError
+            If sizes differ, or a corner would move by more than `tol` voxel.
+        """
+        return create.snap_to(self._image, other, tol)
+
+    def assign_geometry(
+        self,
+        *,
+        affine: ArrayLike | None = None,
+        spacing: Sequence[float] | None = None,
+        origin: Sequence[float] | None = None,
+        direction: ArrayLike | None = None,
+        space: str | None = None,
+        units: str | None = None,
+    ) -> xr.DataArray:
+        """The same voxels with other geometry: what a wrong or silent header should have said.
+
+        Parameters
+        ----------
+        affine : array_like, shape (4, 4), optional
+            Index to world, in `space`.
+        spacing, origin, direction : optional
+            Replace one part and keep the others.
+        space : str, optional
+            World frame of what is given, e.g. ``"LPS"``; alone, it declares that of an image of unknown space.
+        units : str, optional
+            Unit of length.
+        """
+        return create.assign_geometry(
+            self._image,
+            affine=affine,
+            spacing=spacing,
+            origin=origin,
+            direction=direction,
+            space=space,
+            units=units,
+        )
