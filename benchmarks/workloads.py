@@ -18,7 +18,8 @@ EACH = ("", DIRECT, STATS)
 NEAR = dict.fromkeys(EACH, "≤ 1.8")
 SUM = "chunkimg, chunks=None, img.stats().sum"
 
-#: what is nearest to the size of SimpleITK's files
+#: what comes within 2 % of the size of SimpleITK's files, and what is nearest to it
+FOUR = "chunkimg convert --gzip-level 4"
 SMALL = "chunkimg convert --gzip-level 6"
 
 CONVERSIONS = (
@@ -142,19 +143,15 @@ CONVERSIONS = (
         "Zarr → .nii.gz",
         (
             Contender("chunkimg convert", CONVERT, "ours"),
-            Contender(
-                SMALL,
-                CONVERT,
-                "ours",
-                arguments=("{ct_zarr}", "{dest}", "--gzip-level", "6"),
-            ),
+            Contender(FOUR, CONVERT, "ours", arguments=("{ct_zarr}", "{dest}", "--gzip-level", "4")),
+            Contender(SMALL, CONVERT, "ours", arguments=("{ct_zarr}", "{dest}", "--gzip-level", "6")),
             Contender("xarray + nibabel", "export.nibabel", holds=2.4, target={"": "≥ 5, file ≥ 0.98 of ours"}),
             Contender(
                 "SimpleITK",
                 "export.simpleitk_gz",
                 holds=2.5,
                 needs=("SimpleITK",),
-                target={"": "", SMALL: "≥ 3.5 at its size"},
+                target={"": "", FOUR: "≥ 3.5", SMALL: "≥ 3.5 at its size"},
             ),
         ),
         ("{ct_zarr}", "{dest}"),
