@@ -58,7 +58,7 @@ class _Group(click.Group):
     """A group some of whose commands are imported when they are asked for."""
 
     #: command -> module that defines it
-    elsewhere: ClassVar = {"diff": "cli_check", "stats": "cli_stats", "validate": "cli_check"}
+    elsewhere: ClassVar = {"diff": "cli_check", "labels": "cli_labels", "stats": "cli_stats", "validate": "cli_check"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])

@@ -72,6 +72,7 @@ LAYERS = [
         "io.zarr_array",
         "io.compare",
         "io.spool",
+        "io.together",
         "io.reduce",
         "io.file_check",
     },
@@ -92,9 +93,10 @@ LAYERS = [
     {"image"},
     {"interop"},
     {"api", "compare", "checking", "statistics"},
+    {"label_stats"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index", "cli_stats"},
+    {"cli_check", "cli_index", "cli_labels", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -185,9 +187,9 @@ def test_public_names():
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
-        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
-        "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
-        "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "label_stats", "numpy", "orientation",
+        "origin", "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats",
+        "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

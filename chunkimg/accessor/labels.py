@@ -6,9 +6,11 @@ from typing import Any
 
 import xarray as xr
 
+import chunkimg.label_stats as label_stats
 import chunkimg.statistics as statistics
 
 from ..image import create
+from ..label_stats import LabelStats
 from ..metadata import is_label, properties_of
 from ..statistics import LabelCounts
 from .geometry import GeometryPart
@@ -50,3 +52,43 @@ class LabelsPart(GeometryPart):
         {0: 2, 3: 1, 7: 3}
         """
         return statistics.count_labels(self._image, **options)
+
+    def label_stats(self, intensity: xr.DataArray | None = None, **options: Any) -> LabelStats:
+        """Voxels, volume, centroid and bounding box of each label, with statistics of another image's values in it.
+
+        In one pass and bounded memory, which grows with the number of labels only; exact whatever the blocks. World
+        coordinates are RAS+, in the image's unit; volumes are in mm³. With dims t or c there is one row per label in
+        each frame and channel; what one of both images lacks of these counts for all.
+
+        Parameters
+        ----------
+        intensity : xarray.DataArray, optional
+            An image on the same grid (within ``tol``, 1e-3 voxel).
+        **options
+            ``background`` (the label left out; 0, None for none), ``tol``, ``budget``, ``progress``.
+
+        Returns
+        -------
+        LabelStats
+            Columns of NumPy; ``.to_pandas()``, ``.as_dict()``.
+
+        Raises
+        ------
+        TypeError
+            If the values are no integers.
+        GeometryError
+            If the images do not occupy the same space.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> cells = ci.from_array(np.array([[[0, 0, 7], [7, 7, 3]]], "u2"), spacing=(1, 1, 2))
+        >>> signal = ci.from_array(np.array([[[9, 8, 1], [2, 3, 4]]], "i2"), spacing=(1, 1, 2))
+        >>> found = cells.img.label_stats(signal)
+        >>> found.label, found.volume_mm3, found.mean
+        (array([3, 7], dtype=uint16), array([2., 6.]), array([4., 2.]))
+        >>> found.centroid[1].tolist()
+        [1.0, 0.6666666666666666, 0.0]
+        """
+        return label_stats.label_stats(self._image, intensity, **options)
