@@ -91,7 +91,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking", "statistics"},
+    {"api", "compare", "checking", "statistics", "filters"},
     {"accessor"},
     {"cli_common"},
     {"cli_check", "cli_index", "cli_stats"},
@@ -188,6 +188,7 @@ def test_public_names():
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
         "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "map_overlap", "smooth",
     }  # fmt: skip
 
 
