@@ -92,7 +92,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "checking", "compare", "filters", "statistics"},
+    {"api", "checking", "compare", "filters", "sampling", "statistics"},
     {"label_stats"},
     {"accessor"},
     {"cli_common"},
@@ -188,9 +188,9 @@ def test_public_names():
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "label_stats", "map_overlap", "numpy",
-        "orientation", "origin", "properties", "require_same_grid", "same_grid", "save", "smooth", "snap_to", "space",
-        "spacing", "stats", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr",
-        "units",
+        "orientation", "origin", "properties", "require_same_grid", "same_grid", "sample", "save", "smooth",
+        "snap_to", "space", "spacing", "stats", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
+        "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ..image import show
 from ..image.properties import Properties
 from .filters import FiltersPart
 from .labels import LabelsPart
+from .points import PointsPart
 from .space import SpacePart
 from .values import ValuesPart
 
@@ -18,7 +19,7 @@ __all__ = ["ImageAccessor"]
 
 
 @xr.register_dataarray_accessor("img")
-class ImageAccessor(SpacePart, ValuesPart, LabelsPart, FiltersPart):
+class ImageAccessor(SpacePart, ValuesPart, LabelsPart, FiltersPart, PointsPart):
     """Geometry, properties and output of an image: ``image.img``.
 
     All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.
