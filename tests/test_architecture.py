@@ -94,7 +94,8 @@ LAYERS = [
     {"api", "compare", "checking", "statistics"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index", "cli_stats"},
+    {"cli_output"},
+    {"cli_check", "cli_index", "cli_reorient", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -188,6 +189,7 @@ def test_public_names():
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
         "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "flip", "reorient",
     }  # fmt: skip
 
 
