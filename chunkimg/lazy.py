@@ -7,6 +7,7 @@ regions are ``range`` objects with positive steps, one per axis, so that formats
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,6 +47,10 @@ __all__ = [
     "as_range",
     "full_region",
 ]
+
+
+#: bytes of a sequential source that are decoded at once where they are shown backwards
+_TURNED = 16 << 20
 
 
 class LazyArray(ABC):
@@ -317,15 +322,32 @@ class ViewArray(_View):
         self.axes = tuple(range(source.ndim)) if axes is None else tuple(axes)
         self.shape = tuple(1 if a is None else len(self.picks[a]) for a in self.axes)
         self.dtype = source.dtype
-        if source.chunks is not None and all(p == range(n) for p, n in zip(self.picks, source.shape, strict=True)):
+        # what lies backwards along a part of an axis, or in a list, has no chunks at known places
+        if source.chunks is not None and all(_is_whole(p, n) for p, n in zip(self.picks, source.shape, strict=True)):
             self.chunks = tuple(1 if a is None else source.chunks[a] for a in self.axes)
-        # where its chunks lie is not known of a crop
-        self.piecewise = source.piecewise and (self.chunks is not None or source.chunks is None)
-        forwards = all(isinstance(p, range) and p.step > 0 for p in self.picks)
-        # read against the grain, a sequential source has no front-to-back order
-        if source.file_order is not None and forwards:
-            shown = [self.axes.index(a) for a in source.file_order if a in self.axes]
-            self.file_order = (*(k for k, a in enumerate(self.axes) if a is None), *shown)
+            aligned = all(_ahead(p) or len(p) % c == 0 for p, c in zip(self.picks, source.chunks, strict=True))
+        else:
+            aligned = source.chunks is None
+        self.piecewise = source.piecewise and aligned
+        self._set_order()
+
+    def _set_order(self) -> None:
+        """The order of the source, where regions that follow it are read front to back.
+
+        Rows or planes that are read backwards are, if regions do not cut them.
+        """
+        order = self.source.file_order
+        if order is None or not all(isinstance(p, range) for p in self.picks):
+            return
+        back = [k for k, a in enumerate(order) if not _ahead(self.picks[a]) and len(self.picks[a]) > 1]
+        if back and self.front_to_back:
+            whole = set(order[back[0] :])
+            if math.prod(len(self.picks[a]) for a in whole) * self.dtype.itemsize > _TURNED:
+                return
+            least = self.chunks or (1,) * self.ndim
+            self.chunks = tuple(n if a in whole else c for a, n, c in zip(self.axes, self.shape, least, strict=True))
+        shown = [self.axes.index(a) for a in order if a in self.axes]
+        self.file_order = (*(k for k, a in enumerate(self.axes) if a is None), *shown)
 
     def _through(self, read: Reader, region: Region) -> Block:
         return self._turned(gather.outer(self.source, self._source_picks(region), read))
@@ -371,6 +393,10 @@ class ViewArray(_View):
     def __dask_tokenize__(self) -> Any:
         picks = [(p.start, p.stop, p.step) if isinstance(p, range) else p for p in self.picks]
         return ("chunkimg-view", self.source.__dask_tokenize__(), picks, self.axes)
+
+
+def _is_whole(picks: Sequence[int], n: int) -> bool:
+    return picks in (range(n), range(n)[::-1])
 
 
 def _ahead(picks: Sequence[int]) -> TypeGuard[range]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..image import create
+from ..image import create, orient
 from .geometry import GeometryPart
 
 __all__ = ["SpacePart"]
@@ -39,6 +39,60 @@ class SpacePart(GeometryPart):
         """
         x, y, z = self.grid.box(lo, hi)
         return self._image.isel(x=x, y=y, z=z)
+
+    def flip(self, dims: str | Sequence[str]) -> xr.DataArray:
+        """The voxels in reversed order along one or more axes, lazily; each stays where it is in the world.
+
+        Coordinates along a flipped axis descend, so that slices of `sel` run from high to low.
+
+        Parameters
+        ----------
+        dims : str or sequence of str
+            ``"x"``, ``"y"``, ``"z"``, several of them, or a word such as ``"xy"``.
+
+        Raises
+        ------
+        GeometryError
+            For any other axis.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> image = ci.from_array(np.arange(6).reshape(1, 2, 3), spacing=(2, 2, 5))
+        >>> image.img.flip("xy").values.tolist(), image.img.flip("xy").img.origin
+        ([[[5, 4, 3], [2, 1, 0]]], (4.0, 2.0, 0.0))
+        """
+        return orient.flip(self._image, dims)
+
+    def reorient(self, orientation: str) -> xr.DataArray:
+        """Axes permuted and reversed so that x, y, z run along body directions, lazily; nothing is resampled.
+
+        Every voxel stays where it is in the world. The axes of an oblique image run along the directions that are
+        nearest. Reorienting back gives the same image, bit for bit, its affine included. What names axes follows:
+        NIfTI's dim_info and order of slices, extents of segments, per-axis fields of NRRD headers.
+
+        Parameters
+        ----------
+        orientation : str
+            Directions in which x, y, z are to increase, one letter of each pair R/L, A/P and S/I: ``"RAS"`` (nibabel's
+            ``as_closest_canonical``), ``"LPS"``, ``"PIR"``, …
+
+        Raises
+        ------
+        GeometryError
+            For other letters, or if the image does not say where the patient is (``space == "unknown"``).
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> import nibabel
+        >>> fmri = ci.open_image(f"{nibabel.__path__[0]}/tests/data/example4d.nii.gz")
+        >>> sagittal = fmri.img.reorient("PIR")
+        >>> fmri.img.orientation, dict(sagittal.sizes), sagittal.img.orientation
+        ('LAS', {'t': 2, 'z': 128, 'y': 24, 'x': 96}, 'PIR')
+        """
+        return orient.reorient(self._image, orientation)
 
     def snap_to(self, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
         """Put this image on exactly the grid of `other`, for twins that differ by rounding.

@@ -12,7 +12,7 @@ coarsening is recovered bit for bit. A reference that is missing or does not fit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ __all__ = [
     "reference",
     "reference_of",
     "strict_json",
+    "turned",
     "undirected",
     "validate",
 ]
@@ -250,6 +251,15 @@ def decode_poses(attrs: Mapping[str, Any]) -> Poses | None:
         return Poses(table["reference"], tuple(table["t"]), tuple(table[_AFFINE]))
     except (TypeError, KeyError, ValueError) as error:
         raise GeometryError(f"the attribute {POSES!r} is damaged: {error}") from error
+
+
+def turned(attrs: Mapping[str, Any], backwards: Collection[str], order: Sequence[str]) -> dict[str, Any]:
+    """Image attributes of the reference grid in `attrs`, its axes turned (`Grid.turn`); none where there is none.
+
+    With it the affine of an image whose axes were turned is exact, and turning back is the identity.
+    """
+    grid = reference(attrs)
+    return {} if grid is None else encode(grid.turn(backwards, order))[1]
 
 
 def strict_json(value: Any) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "OPPOSITE",
     "SPACES",
     "UNITS",
+    "axes_towards",
     "axis_codes",
     "axis_letters",
     "body_direction",
@@ -153,6 +154,46 @@ def axis_letters(direction: NDArray[np.float64], space: str) -> str | None:
     if space == "unknown":
         return None
     return "".join(space[world] if sign > 0 else OPPOSITE[space[world]] for world, sign in axis_codes(direction))
+
+
+def axes_towards(codes: str, direction: NDArray[np.float64], space: str) -> list[tuple[int, bool]]:
+    """Which image axes run along given body directions, as nearly as can be, and whether they do so backwards.
+
+    Parameters
+    ----------
+    codes : str
+        Three letters, as of `axis_letters`, one of each pair R/L, A/P, S/I, in any order.
+    direction, space
+        Of the image.
+
+    Returns
+    -------
+    list of (int, bool)
+        Per letter.
+
+    Raises
+    ------
+    GeometryError
+        If `codes` are no such letters, or the space is unknown.
+    """
+    letters = codes.upper() if isinstance(codes, str) else ""
+    if len(letters) != 3 or {frozenset(p) & set(letters) for p in _PAIRS} != {frozenset(x) for x in letters}:
+        raise GeometryError(
+            "an orientation is three letters, one of each pair R/L, A/P and S/I, such as RAS, LPS or PIR; "
+            f"found {codes!r}"
+        )
+    if space == "unknown":
+        raise GeometryError(
+            f"the image's space is unknown: nothing says which of its axes runs towards {letters}; "
+            "declare it with img.img.assign_geometry(space=...) if you know it"
+        )
+    along = axis_codes(direction)
+    out = []
+    for letter in letters:
+        world = next(k for k, towards in enumerate(space) if letter in (towards, OPPOSITE[towards]))
+        axis = next(k for k, (w, _) in enumerate(along) if w == world)
+        out.append((axis, (along[axis][1] > 0) != (space[world] == letter)))
+    return out
 
 
 def body_direction(letter: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -205,6 +205,15 @@ class Grid:
         matrix = np.array(self.matrix)
         matrix[:3, :3] = matrix[:3, take]
         return Grid(_sizes([self.shape[k] for k in take]), _rows(matrix), self.space, self.units)
+
+    def turn(self, backwards: Iterable[str], order: str | Sequence[str]) -> Grid:
+        """The grid with some axes running the other way, *from the same first voxel*, and then renamed as by `permute`.
+
+        All numbers stay but for their signs, so that turning back gives the same grid bit for bit. Voxels lie
+        elsewhere: a crop by whole steps of it has them where they were.
+        """
+        reverse = {_axis(a) for a in backwards}
+        return self._at([0, 0, 0], [-1 if a in reverse else 1 for a in AXES], self.shape).permute(order)
 
     def coarsen(self, x: int = 1, y: int = 1, z: int = 1) -> Grid:
         """The grid of means over blocks of voxels: larger voxels, half-voxel shift included; a remainder is cut off."""

@@ -30,10 +30,12 @@ __all__ = [
     "assemble",
     "grid_of",
     "poses_of",
+    "raw_grid_of",
     "spatial_coordinates",
     "times_of",
     "to_dataarray",
     "to_volume",
+    "whole",
 ]
 
 NAME = "image"
@@ -171,6 +173,11 @@ def grid_of(image: xr.DataArray) -> Grid:
     return metadata.posed(grid, image.attrs, _frame_times(image))[0] if keys.POSES in image.attrs else grid
 
 
+def raw_grid_of(image: xr.DataArray) -> Grid:
+    """The grid that the coordinates describe: where geometry changes with time, always that of the reference."""
+    return keys.decode(_spatial(image), image.attrs)
+
+
 def _frame_times(image: xr.DataArray) -> Any:
     return image.coords["t"].values if "t" in image.coords else None
 
@@ -217,18 +224,7 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
     GeometryError
         If a dim is not one of t, c, z, y, x, or if geometry is lost.
     """
-    foreign = [str(d) for d in image.dims if d not in DIMS]
-    if foreign:
-        raise GeometryError(
-            f"the image has dim {', '.join(foreign)}; an image has dims {', '.join(DIMS)}: rename or reduce it first"
-        )
-    absent = [d for d in ("z", "y", "x") if d not in image.dims]
-    lost = [d for d in absent if d not in image.coords]
-    if lost:
-        raise GeometryError(f"axis {', '.join(lost)} was dropped or reduced, so the image has no position any more")
-    if absent:
-        image = _expand(image, absent)
-    image = image.transpose(*[d for d in DIMS if d in image.dims])
+    image = whole(image)
     undefined = not any(keys.DIRECTION in attributes for _, attributes in _spatial(image).values())
     grid, poses = None, None
     if require_grid or not (undefined and _is_plain(image)):
@@ -250,6 +246,28 @@ def to_volume(image: xr.DataArray, *, require_grid: bool = False) -> Volume:
         channels=_channels(image),
         source=str(image.encoding.get("source", "")),
     )
+
+
+def whole(image: xr.DataArray) -> xr.DataArray:
+    """The image with dims (t, c,) z, y, x in this order: axes of which one index was taken are there again.
+
+    Raises
+    ------
+    GeometryError
+        If a dim is not one of these, or an axis of space was dropped or reduced.
+    """
+    foreign = [str(d) for d in image.dims if d not in DIMS]
+    if foreign:
+        raise GeometryError(
+            f"the image has dim {', '.join(foreign)}; an image has dims {', '.join(DIMS)}: rename or reduce it first"
+        )
+    absent = [d for d in ("z", "y", "x") if d not in image.dims]
+    lost = [d for d in absent if d not in image.coords]
+    if lost:
+        raise GeometryError(f"axis {', '.join(lost)} was dropped or reduced, so the image has no position any more")
+    if absent:
+        image = _expand(image, absent)
+    return image.transpose(*[d for d in DIMS if d in image.dims])
 
 
 def _channels(image: xr.DataArray) -> dict[str, Any]:

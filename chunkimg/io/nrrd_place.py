@@ -10,12 +10,13 @@ import numpy as np
 from ..errors import ChunkImgError, ChunkImgWarning
 from ..geometry import Grid
 from ..geometry.frames import canonical_unit, from_seconds
+from ..geometry.poses import snapped_steps
 from ..volume import TimeAxis
 from .nrrd_axes import axes_of, grid_of, time_unit, times_of
 from .nrrd_edit import HeaderText, number, quote, vector
 from .nrrd_header import NrrdHeader
 
-__all__ = ["same_times", "says", "update_geometry", "update_times"]
+__all__ = ["moved_axes", "same_times", "says", "update_geometry", "update_times"]
 
 _NAMES = {"LPS": "left-posterior-superior", "RAS": "right-anterior-superior", "LAS": "left-anterior-superior"}
 _PLACE = ("space", "space dimension", "space directions", "space origin", "space units", "measurement frame")
@@ -67,6 +68,16 @@ def update_geometry(
     _set_vectors(text, "space directions", [columns.get(r, "none") for r in roles])
     _set_vectors(text, "space origin", [vector(matrix[:count, 3])])
     _update_unit(text, grid, space, count)
+
+
+def moved_axes(before: Grid | None, now: Grid | None) -> dict[str, str]:
+    """For axes that run along another one of the grid before, which that is; nothing where that is no permutation."""
+    if before is None or now is None or before.space != now.space:
+        return {}
+    steps = snapped_steps(before.matrix, now.matrix)[:3, :3] != 0
+    if not (np.all(steps.sum(axis=0) == 1) and np.all(steps.sum(axis=1) == 1)):
+        return {}
+    return {new: "xyz"[int(np.argmax(steps[:, k]))] for k, new in enumerate("xyz") if not steps[k, k]}
 
 
 def _same_place(a: Grid | None, b: Grid) -> bool:

@@ -29,7 +29,7 @@ from .nrrd_data import data_files, is_plain_name
 from .nrrd_edit import HeaderText
 from .nrrd_kinds import fits_kind, name_axes
 from .nrrd_names import ENCODINGS
-from .nrrd_place import same_times, says, update_geometry, update_times
+from .nrrd_place import moved_axes, same_times, says, update_geometry, update_times
 from .nrrd_props import update_properties
 from .source import FileSource
 from .stream_write import Stored, write_voxels
@@ -152,10 +152,7 @@ def build_header(
     text = HeaderText(before)
     roles = _roles(volume, before, axes)
     dtype = _update_type(text, volume, before, coding)
-    if axes is None or list(axes.roles) != roles:
-        text.rearrange([None if axes is None else axes.at(r) for r in roles], 0 if axes is None else len(axes.roles))
-        text.set("dimension", str(len(roles)))
-        name_axes(text, volume, roles)
+    _arrange(text, volume, before, axes, roles)
     text.set("sizes", " ".join(str(1 if r == SINGLE else volume.sizes[r]) for r in roles))
     update_geometry(text, before, volume.grid, volume.times, roles, dest)
     if ("c" in roles and not fits_kind(text, roles.index("c"), volume.sizes["c"])) or says(text, roles) is None:
@@ -174,6 +171,18 @@ def build_header(
     full_coding = f"text:{dtype.str}" if coding == "text" else coding
     stored = Stored(dtype, order, full_coding, gzip_level)
     return text.encode(closed=data_file is None), stored
+
+
+def _arrange(
+    text: HeaderText, volume: Volume, before: nh.NrrdHeader | None, axes: Axes | None, roles: list[str]
+) -> None:
+    """Give the axes what the template says of those that they were: what is said of an axis goes where it goes."""
+    if before is None or axes is None or list(axes.roles) != roles:
+        text.rearrange([None if axes is None else axes.at(r) for r in roles], 0 if axes is None else len(axes.roles))
+        text.set("dimension", str(len(roles)))
+        name_axes(text, volume, roles)
+    elif moved := moved_axes(grid_of(before, axes), volume.grid):
+        text.rearrange([axes.at(moved.get(r, r)) for r in roles], len(roles))
 
 
 def _roles(volume: Volume, before: nh.NrrdHeader | None, axes: Axes | None) -> list[str]:

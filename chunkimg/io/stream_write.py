@@ -76,7 +76,7 @@ def write_voxels(
     if stored.coding:
         with open_encoder(fd, len(head), stored.coding, stored.level) as sink:
             sink.write(memoryview(lead))
-            if _cuts_chunks(data, stored.order, options.budget):
+            if _reads_again(data, stored.order, options.budget):
                 _spool(data, sink, stored, options, folder)
             else:
                 slabs = _slabs(data, stored.order, True, options.budget)
@@ -103,8 +103,15 @@ def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) 
     return regions(data.shape, block, order)
 
 
-def _cuts_chunks(data: LazyArray, order: Sequence[int], budget: int) -> bool:
-    """Whether front-to-back slabs within the budget are thinner than the source's chunks."""
+def _reads_again(data: LazyArray, order: Sequence[int], budget: int) -> bool:
+    """Whether slabs within the budget, appended one after the other, would read parts of the source again and again.
+
+    They do where they are thinner than its chunks, or where a sequential source has its axes in another order.
+    """
+    if data.front_to_back and data.file_order is not None:
+        there, here = ([a for a in axes if data.shape[a] > 1] for axes in (data.file_order, order))
+        if there != here and data.nbytes > slab_bytes(budget, data):
+            return True
     if data.chunks is None:
         return False
     block = block_shape(

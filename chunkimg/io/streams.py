@@ -69,7 +69,8 @@ class StreamArray(FileArray):
 
             def read(region: Region) -> Block:
                 spans = self._spans(region)
-                if spans.start - stream.position > WORTH and (index := self.gzip.find()) is not None:
+                far = spans.start - stream.position > WORTH or spans.start < stream.position
+                if far and (index := self.gzip.find()) is not None:
                     return self._read_indexed(index, spans)
                 return self._fill_from(stream, spans)
 
