@@ -96,8 +96,8 @@ LAYERS = [
     {"label_stats"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index", "cli_labels", "cli_reorient", "cli_stats"},
     {"cli_output"},
+    {"cli_check", "cli_index", "cli_labels", "cli_reorient", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
