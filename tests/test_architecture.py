@@ -20,6 +20,7 @@ LAYERS = [
     {"lazy"},
     {"volume"},
     {"metadata", "encode", "align"},
+    {"labelling"},
     {"chunks"},
     {"ops"},
     {
@@ -187,9 +188,10 @@ def test_public_names():
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
-        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "label_stats", "numpy", "orientation",
-        "origin", "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats",
-        "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "label_colors", "label_names",
+        "label_stats", "numpy", "orientation", "origin", "properties", "require_same_grid", "same_grid", "save",
+        "snap_to", "space", "spacing", "stats", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world",
+        "to_zarr", "units",
     }  # fmt: skip
 
 
