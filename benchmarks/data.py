@@ -56,13 +56,29 @@ def write_labels(path: Path, mib: int) -> None:
     _write_planes(path, mib, plane)
 
 
-def _write_planes(path: Path, mib: int, plane: Callable[[int, np.ndarray, np.ndarray], np.ndarray]) -> None:
+def write_cells(path: Path, mib: int, grid: tuple[int, int, int]) -> None:
+    """Cells with curved walls of background between them, int32: so many along z (of 512 planes), y and x."""
+
+    def plane(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        depth = z * grid[0] / 512 + 0.15 * np.sin(5 * x) * np.cos(4 * y)
+        row = (y + 1) * grid[1] / 2 + 0.3 * np.sin(7 * x + z / 31)
+        column = (x + 1) * grid[2] / 2 + 0.3 * np.cos(5 * y - z / 23)
+        at = [np.floor(v) for v in (depth, row, column)]
+        wall = np.min([v - f for v, f in zip((row, column), at[1:], strict=True)], axis=0) < 0.08
+        return np.where(wall, 0, 1 + ((at[0] + 1) * (grid[1] + 2) + at[1] + 1) * (grid[2] + 2) + at[2] + 1)
+
+    _write_planes(path, mib, plane, np.int32)
+
+
+def _write_planes(
+    path: Path, mib: int, plane: Callable[[int, np.ndarray, np.ndarray], np.ndarray], dtype: type = np.int16
+) -> None:
     import nibabel as nib
 
     depth = mib * 2
     header = nib.Nifti1Header()
     header.set_data_shape((512, 512, depth))
-    header.set_data_dtype(np.int16)
+    header.set_data_dtype(dtype)
     header.set_sform(affine(), 1)
     header.set_qform(affine(), 1)
     header.set_xyzt_units("mm", "sec")
@@ -72,13 +88,13 @@ def _write_planes(path: Path, mib: int, plane: Callable[[int, np.ndarray, np.nda
     with path.open("wb") as f:
         f.write(header.binaryblock + b"\0\0\0\0")
         for z in range(depth):
-            f.write(plane(z, y, x).astype("<i2").tobytes())
+            f.write(plane(z, y, x).astype(dtype).tobytes())
 
 
-def voxels(nifti: Path | str) -> np.ndarray:
+def voxels(nifti: Path | str, dtype: str = "<i2") -> np.ndarray:
     """Those of an image written here, z, y, x, mapped."""
-    depth = (os.path.getsize(nifti) - 352) // (512 * 512 * 2)
-    return np.memmap(nifti, "<i2", "r", 352, (depth, 512, 512))
+    depth = (os.path.getsize(nifti) - 352) // (512 * 512 * np.dtype(dtype).itemsize)
+    return np.memmap(nifti, dtype, "r", 352, (depth, 512, 512))
 
 
 def _write_many(path: Path, grid: tuple[int, int, int], edge: int = 16, *, filled: bool = True) -> None:
@@ -193,6 +209,12 @@ class Data:
     def _labels(self) -> Path:
         return self._kept("labels.nii", lambda path: write_labels(path, self.mib))
 
+    def _cells500(self) -> Path:
+        return self._kept("cells500.nii", lambda path: write_cells(path, self.mib, (8, 8, 8)))
+
+    def _cells100k(self) -> Path:
+        return self._kept("cells100k.nii", lambda path: write_cells(path, self.mib, (46, 46, 46)))
+
     def _ct_gz(self) -> Path:
         # not the name of ct.nii with .gz: SimpleITK would read that one instead
         def make(path: Path) -> None:
@@ -228,6 +250,12 @@ class Data:
 
     def _labels_zarr(self) -> Path:
         return self._made("labels.ome.zarr", "convert", self["labels"])
+
+    def _cells500_zarr(self) -> Path:
+        return self._made("cells500.ome.zarr", "convert", self["cells500"])
+
+    def _cells100k_zarr(self) -> Path:
+        return self._made("cells100k.ome.zarr", "convert", self["cells100k"])
 
     def _ct_nrrd(self) -> Path:
         return self._made("ct.nrrd", "convert", self["ct"])

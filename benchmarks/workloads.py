@@ -249,6 +249,69 @@ JOBS = (
         ("{labels_zarr}",),
         verify.label_counts,
     ),
+    *(
+        Workload(
+            name,
+            f"voxels, centroid and intensities of each of {count} labels, of two Zarr stores",
+            (
+                Contender("chunkimg", "labels.ours", "ours"),
+                Contender(DIRECT, "labels.ours_direct", "ours"),
+                Contender(
+                    "decode alone",
+                    "labels.decode",
+                    "limit",
+                    TS,
+                    dict.fromkeys(("", DIRECT), "≤ 5"),
+                    check=verify.anything,
+                ),
+                Contender(
+                    "dask-image",
+                    "labels.dask_image",
+                    holds=holds,
+                    needs=("dask_image",),
+                    target=dict.fromkeys(("", DIRECT), "≥ 3"),
+                ),
+                Contender("SimpleITK", "labels.simpleitk", holds=4, needs=("SimpleITK", "tensorstore")),
+                Contender("scipy.ndimage", "labels.scipy", holds=8, needs=("scipy", "tensorstore")),
+            ),
+            (f"{{{data}_zarr}}", "{ct_zarr}", "{dest}"),
+            verify.label_statistics(data),
+            ".npz",
+        )
+        # dask-image goes over the image once per label and number: it takes minutes for 64 labels in 8 MiB (--size 8)
+        for name, count, data, holds in (("W10", 500, "cells500", 80), ("W10k", 100_000, "cells100k", 1e4))
+    ),
+    Workload(
+        "W7l",
+        ".nii of labels → Zarr with a pyramid of modes",
+        (
+            Contender(
+                "chunkimg convert --pyramid",
+                CONVERT,
+                "ours",
+                arguments=("{labels}", "{dest}", "--pyramid", "--downsample", "mode"),
+            ),
+            Contender("dask + scipy.stats.mode", "labels.dask_scipy_mode", needs=("scipy",), target={"": "≥ 5"}),
+            Contender(
+                "ngff-zarr dask_image_mode",
+                "labels.ngff_zarr_mode",
+                needs=("ngff_zarr", "dask_image"),
+                target={"": "≥ 5"},
+                # levels of its own
+                check=verify.anything,
+            ),
+            Contender(
+                "ngff-zarr itkwasm_label_image",
+                "labels.ngff_zarr_label_image",
+                needs=("ngff_zarr", "itkwasm_downsample"),
+                target={"": "≥ 5"},
+                check=verify.anything,
+            ),
+        ),
+        ("{labels}", "{dest}"),
+        verify.label_pyramid,
+        ".ome.zarr",
+    ),
     Workload(
         "W9",
         "sum over 10⁴ chunks of 16³ at 512 MiB; their number goes with --size",

@@ -84,7 +84,7 @@ def _lines(found: Any) -> Iterator[str]:
         yield "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True))
 
 
-_FIRST = ("label", "t", "c", "voxels", "volume_mm3")
+_FIRST = ("label", "name", "t", "c", "voxels", "volume_mm3")
 _LAST = ("mean", "std", "min", "max", "sum", "nans")
 
 

@@ -19,6 +19,7 @@ from .geometry.frames import UNITS, mm_per
 from .io.format import Progress
 from .io.reduce import reduce_together
 from .io.spool import spooled
+from .labelling import names_of
 from .lazy import Block, LazyArray, Region
 from .ops.labels import LabelSums, Repeated, added, label_sums, merged
 from .statistics import require_labels, require_real, volume_of
@@ -51,6 +52,8 @@ class LabelStats:
     ----------
     label : ndarray, shape (n,)
         Labels that occur, ascending, in each frame and channel.
+    name : ndarray of str, shape (n,), or None
+        Where the image knows names of labels (`as_label`); empty for those without.
     t, c : ndarray, shape (n,), or None
         Time and channel of the row, where the image or the intensities have such.
     voxels : ndarray of int64, shape (n,)
@@ -80,6 +83,7 @@ class LabelStats:
     centroid_index: Floats
     box_start: Ints
     box_stop: Ints
+    name: NDArray[Any] | None = None
     t: Floats | None = None
     c: Ints | None = None
     volume_mm3: Floats | None = None
@@ -105,7 +109,7 @@ class LabelStats:
 
     def columns(self) -> dict[str, Block]:
         """The columns that there are, by name: of numbers, or of three numbers (x, y, z)."""
-        first = ("label", "t", "c", "voxels", "volume_mm3", "centroid")
+        first = ("label", "name", "t", "c", "voxels", "volume_mm3", "centroid")
         names = [*first, *(f.name for f in fields(self) if f.name not in first)]
         return {n: v for n in names if isinstance(v := getattr(self, n), np.ndarray)}
 
@@ -309,6 +313,9 @@ def _table(labels: Volume, frames: _Frames, found: dict[tuple[int, ...], LabelSu
         nothing = label_sums(np.empty((0, 0, 1), labels.values.dtype), (0, 0, 0), None)
         parts = [{**_named(frames, dict.fromkeys(frames.dims, 0), 0), **_shape(nothing), **_world(nothing, grids[0])}]
     columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = names_of(labels.properties)
+    if names:
+        columns["name"] = np.array([names.get(v, "") for v in columns["label"].tolist()], np.str_)
     grid, notes = grids[0], []
     if grid is None:
         return LabelStats(**columns, notes=("no positions and volumes: the voxels have no position",))

@@ -20,6 +20,7 @@ LAYERS = [
     {"lazy"},
     {"volume"},
     {"metadata", "encode", "align"},
+    {"labelling"},
     {"chunks"},
     {"ops"},
     {
@@ -188,10 +189,10 @@ def test_public_names():
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
-        "crop_world", "direction", "extent", "flip", "grid", "histogram", "is_label", "label_stats", "map_overlap",
-        "numpy", "orientation", "origin", "properties", "reorient", "require_same_grid", "same_grid", "sample",
-        "save", "smooth", "snap_to", "space", "spacing", "stats", "to_index", "to_nibabel", "to_nifti", "to_nrrd",
-        "to_sitk", "to_world", "to_zarr", "units",
+        "crop_world", "direction", "extent", "flip", "grid", "histogram", "is_label", "label_colors", "label_names",
+        "label_stats", "map_overlap", "numpy", "orientation", "origin", "properties", "reorient", "require_same_grid",
+        "same_grid", "sample", "save", "smooth", "snap_to", "space", "spacing", "stats", "to_index", "to_nibabel",
+        "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -11,6 +12,7 @@ import chunkimg.statistics as statistics
 
 from ..image import create
 from ..label_stats import LabelStats
+from ..labelling import colors_of, names_of
 from ..metadata import is_label, properties_of
 from ..statistics import LabelCounts
 from .geometry import GeometryPart
@@ -26,9 +28,46 @@ class LabelsPart(GeometryPart):
         """Whether the voxels are labels."""
         return is_label(properties_of(self._image.attrs))
 
-    def as_label(self) -> xr.DataArray:
-        """The image declared to hold labels, not intensities (pyramids then take modes, not means)."""
-        return create.as_label(self._image)
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Names by label, where the image knows them: of `as_label`, OME-Zarr or a segmentation of 3D Slicer."""
+        return names_of(properties_of(self._image.attrs))
+
+    @property
+    def label_colors(self) -> dict[int, tuple[int, int, int, int]]:
+        """Colours by label, where the image knows them: red, green, blue and opacity from 0 to 255."""
+        return colors_of(properties_of(self._image.attrs))
+
+    def as_label(
+        self, names: Mapping[int, str] | None = None, colors: Mapping[int, Sequence[int]] | None = None
+    ) -> xr.DataArray:
+        """The image declared to hold labels, not intensities: pyramids then take modes, not means.
+
+        Names and colours are kept in the property ``image-label`` and written to OME-Zarr (as ``image-label``) and to
+        NRRD (as segments of 3D Slicer). NIfTI keeps that the image is one of labels, by its intent code.
+
+        Parameters
+        ----------
+        names : mapping, optional
+            Name by label. What the image has already is kept.
+        colors : mapping, optional
+            By label three or four whole numbers from 0 to 255: red, green, blue, opacity.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a label is no integer, a name no text, or a colour no such numbers.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> organs = ci.from_array(np.zeros((2, 3, 4), "u1"), spacing=(1, 1, 2))
+        >>> organs = organs.img.as_label({1: "liver", 2: "spleen"}, colors={1: (221, 130, 101)})
+        >>> organs[::-1].img.label_names, organs.img.label_colors
+        ({1: 'liver', 2: 'spleen'}, {1: (221, 130, 101, 255)})
+        """
+        return create.as_label(self._image, names, colors)
 
     def count_labels(self, **options: Any) -> LabelCounts:
         """Labels that occur, 0 included, and the number of voxels of each: exact, in one pass, for any number of them.
