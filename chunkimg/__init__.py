@@ -21,6 +21,7 @@ _NAMES = {
     "Grid": "geometry",
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
+    "assemble": "patches",
     "build_index": "api",
     "convert": "api",
     "diff": "compare",
@@ -42,6 +43,7 @@ __all__ = [
     "Grid",
     "MissingExtraError",
     "UnsupportedError",
+    "assemble",
     "build_index",
     "convert",
     "diff",
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from .image.create import from_array
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
+    from .patches import assemble
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ LAYERS = [
     {"gather"},
     {"lazy"},
     {"volume"},
-    {"metadata", "encode", "align"},
+    {"metadata", "encode", "align", "lengths"},
     {"chunks"},
     {"ops"},
     {
@@ -91,7 +91,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking", "statistics", "filters"},
+    {"api", "compare", "checking", "statistics", "filters", "patches"},
     {"accessor"},
     {"cli_common"},
     {"cli_check", "cli_index", "cli_stats"},
@@ -188,7 +188,7 @@ def test_public_names():
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
         "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
-        "map_overlap", "smooth",
+        "map_overlap", "map_patches", "patches", "smooth",
     }  # fmt: skip
 
 

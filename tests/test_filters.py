@@ -21,6 +21,7 @@ from chunkimg.filters import smoothed
 from chunkimg.geometry import affine as aff
 from chunkimg.image.build import to_volume
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
+from chunkimg.lengths import reach
 from chunkimg.ops import boxes, overlap
 from chunkimg.ops.boxes import lattice, overlapping
 from chunkimg.ops.gaussian import Gaussian
@@ -221,10 +222,8 @@ def test_depth_in_millimetres():
 @settings(max_examples=40)
 @given(grid=grids(), radius=st.floats(0.1, 20))
 def test_a_ball_lies_within_the_depth(grid, radius):
-    from chunkimg.filters import _reach
-
     volume = Volume(Memory(np.zeros(grid.shape[::-1], "u1")), ("z", "y", "x"), grid)
-    depth = _reach(volume, radius if grid.units == "mm" else radius / 1000)[::-1]
+    depth = reach(volume, "depth_mm", radius if grid.units == "mm" else radius / 1000)
     rng = np.random.default_rng(0)
     away = rng.normal(size=(500, 3))
     away *= radius / np.linalg.norm(away, axis=1)[:, None]
