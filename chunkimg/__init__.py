@@ -23,6 +23,7 @@ _NAMES = {
     "UnsupportedError": "errors",
     "assemble": "patches",
     "build_index": "api",
+    "compose": "pixels",
     "convert": "api",
     "diff": "compare",
     "from_array": "image.create",
@@ -45,6 +46,7 @@ __all__ = [
     "UnsupportedError",
     "assemble",
     "build_index",
+    "compose",
     "convert",
     "diff",
     "from_array",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
     from .patches import assemble
+    from .pixels import compose
 
 
 def __getattr__(name: str) -> Any:

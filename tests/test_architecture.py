@@ -92,6 +92,7 @@ LAYERS = [
     {"image"},
     {"interop"},
     {"api", "compare", "checking", "statistics", "filters", "patches"},
+    {"pixels"},
     {"accessor"},
     {"cli_common"},
     {"cli_check", "cli_index", "cli_stats"},
@@ -188,7 +189,7 @@ def test_public_names():
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
         "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
-        "map_overlap", "map_patches", "patches", "smooth",
+        "astype_checked", "astype_rescaled", "complex_part", "map_overlap", "map_patches", "patches", "smooth", "split",
     }  # fmt: skip
 
 

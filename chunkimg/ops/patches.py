@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..access import Access
 from ..chunks import BUDGET, dask_block_bytes
 from ..lazy import Block, LazyArray, Reader, Region
-from .boxes import overlapping
+from .halos import overlapping
 from .overlap import checked
 
 __all__ = ["WEIGHTS", "AssembledArray", "Computed", "Given", "Tiling"]
