@@ -21,7 +21,9 @@ _NAMES = {
     "Grid": "geometry",
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
+    "assemble": "patches",
     "build_index": "api",
+    "compose": "pixels",
     "convert": "api",
     "diff": "compare",
     "from_array": "image.create",
@@ -42,7 +44,9 @@ __all__ = [
     "Grid",
     "MissingExtraError",
     "UnsupportedError",
+    "assemble",
     "build_index",
+    "compose",
     "convert",
     "diff",
     "from_array",
@@ -71,6 +75,8 @@ if TYPE_CHECKING:
     from .image.create import from_array
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
+    from .patches import assemble
+    from .pixels import compose
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ LAYERS = [
     {"gather"},
     {"lazy"},
     {"volume"},
-    {"metadata", "encode", "align"},
+    {"align", "encode", "lengths", "metadata"},
     {"labelling"},
     {"chunks"},
     {"ops"},
@@ -93,8 +93,9 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "checking", "compare", "filters", "sampling", "statistics"},
+    {"api", "checking", "compare", "filters", "patches", "sampling", "statistics"},
     {"label_stats"},
+    {"pixels"},
     {"accessor"},
     {"cli_common"},
     {"cli_output"},
@@ -188,11 +189,12 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
-        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
-        "crop_world", "direction", "extent", "flip", "grid", "histogram", "is_label", "label_colors", "label_names",
-        "label_stats", "map_overlap", "numpy", "orientation", "origin", "properties", "reorient", "require_same_grid",
-        "same_grid", "sample", "save", "smooth", "snap_to", "space", "spacing", "stats", "to_index", "to_nibabel",
-        "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "astype_checked", "astype_rescaled", "bounds",
+        "center", "complex_part", "corners", "count_labels", "crop_world", "direction", "extent", "flip", "grid",
+        "histogram", "is_label", "label_colors", "label_names", "label_stats", "map_overlap", "map_patches", "numpy",
+        "orientation", "origin", "patches", "properties", "reorient", "require_same_grid", "same_grid", "sample",
+        "save", "smooth", "snap_to", "space", "spacing", "split", "stats", "to_index", "to_nibabel", "to_nifti",
+        "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

@@ -21,9 +21,10 @@ from chunkimg.filters import smoothed
 from chunkimg.geometry import affine as aff
 from chunkimg.image.build import to_volume
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
-from chunkimg.ops import boxes, overlap
-from chunkimg.ops.boxes import lattice, overlapping
+from chunkimg.lengths import reach
+from chunkimg.ops import halos, overlap
 from chunkimg.ops.gaussian import Gaussian
+from chunkimg.ops.halos import lattice, overlapping
 from chunkimg.ops.overlap import Halo, OverlapArray, Whole
 from chunkimg.volume import Volume
 
@@ -172,7 +173,7 @@ def test_smoothing_does_not_depend_on_blocks(data, grid):
     block = data.draw(st.tuples(*[st.integers(1, n) for n in array.shape]))
     out = np.zeros_like(whole)
     with pytest.MonkeyPatch().context() as patch:
-        patch.setattr(boxes, "_KEPT", data.draw(st.sampled_from([1, 300, 1 << 20])))
+        patch.setattr(halos, "_KEPT", data.draw(st.sampled_from([1, 300, 1 << 20])))
         patch.setattr(overlap, "_SMALLEST", 20)
         with made.data.reader() as read:
             for region in regions(array.shape, block, order):
@@ -221,10 +222,8 @@ def test_depth_in_millimetres():
 @settings(max_examples=40)
 @given(grid=grids(), radius=st.floats(0.1, 20))
 def test_a_ball_lies_within_the_depth(grid, radius):
-    from chunkimg.filters import _reach
-
     volume = Volume(Memory(np.zeros(grid.shape[::-1], "u1")), ("z", "y", "x"), grid)
-    depth = _reach(volume, radius if grid.units == "mm" else radius / 1000)[::-1]
+    depth = reach(volume, "depth_mm", radius if grid.units == "mm" else radius / 1000)
     rng = np.random.default_rng(0)
     away = rng.normal(size=(500, 3))
     away *= radius / np.linalg.norm(away, axis=1)[:, None]
@@ -271,7 +270,7 @@ def test_chunks_are_read_once(piecewise):
 def test_little_is_read_twice_where_little_is_kept(monkeypatch):
     source = Memory(random((64, 48, 40)), (16, 12, 10), piecewise=True)
     # the rows around one row of chunks, but not three layers
-    monkeypatch.setattr(boxes, "_KEPT", 6 * 16 * 12 * 40 * 4)
+    monkeypatch.setattr(halos, "_KEPT", 6 * 16 * 12 * 40 * 4)
     gaussian = Gaussian((0.5, 0.5, 0.5))
     passed(OverlapArray(source, gaussian, Halo(gaussian.depth), "f4", 0), (16, 12, 40))
     # each chunk whole once, and its first and last two planes for the layers beside it

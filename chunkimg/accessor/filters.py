@@ -1,4 +1,4 @@
-"""Functions of neighbourhoods."""
+"""Functions of neighbourhoods and of patches."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 import chunkimg.filters as filters
+import chunkimg.patches as patches_of
 
+from ..patches import Patches
 from .geometry import GeometryPart
 
 __all__ = ["FiltersPart"]
 
 
 class FiltersPart(GeometryPart):
-    """Images of what lies around each voxel."""
+    """Images of what lies around each voxel, or in patches."""
 
     def map_overlap(
         self,
@@ -124,3 +126,118 @@ class FiltersPart(GeometryPart):
         (dtype('float32'), True)
         """
         return filters.smooth(self._image, fwhm_mm, boundary=boundary, truncate=truncate)
+
+    def patches(
+        self,
+        size: int | Sequence[int | None] | None = None,
+        overlap: int | Sequence[int] = 0,
+        *,
+        size_mm: float | Sequence[float] | None = None,
+    ) -> Patches:
+        """The image in patches of one size that cover it: a sequence of lazy images, each where it lies.
+
+        They begin at steps of size - overlap; the last along an axis is shifted back to end with the image, so that it
+        shares more with the one before it (the rule of TorchIO's ``GridSampler``). x runs fastest, z slowest. Frames
+        and channels are not cut.
+
+        Parameters
+        ----------
+        size : int or (x, y, z)
+            In voxels; None for an axis takes all of it.
+        overlap : int or (x, y, z)
+            Voxels that neighbours share.
+        size_mm : float or (x, y, z), optional
+            Instead of `size`: in millimetres along the image's axes, rounded up to whole voxels.
+
+        Returns
+        -------
+        Patches
+            Has a length, indices and slices, and can be gone through; ``start(k)`` is the first voxel of a patch,
+            ``size`` is that of all. Patches are without Dask: each reads its own region when its values are asked for.
+            `chunkimg.assemble` puts together what was made of them.
+
+        Raises
+        ------
+        ValueError
+            If a patch is larger than the image, or shares all of itself.
+        GeometryError
+            If `size_mm` is given, and the image's unit is unknown.
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> import nibabel
+        >>> scan = ci.open_image(f"{nibabel.__path__[0]}/tests/data/anatomical.nii")
+        >>> tiles = scan.img.patches(16, overlap=4)
+        >>> tiles
+        <24 patches (3 × 4 × 2) of 16 × 16 × 16 voxels along x, y, z>
+        >>> tiles.start(-1), tiles[-1].shape
+        ((17, 25, 9), (16, 16, 16))
+        """
+        return patches_of.patches(self._image, size, overlap, size_mm=size_mm)
+
+    def map_patches(
+        self,
+        function: Callable[[NDArray[Any]], Any],
+        size: int | Sequence[int | None] | None = None,
+        overlap: int | Sequence[int] = 0,
+        *,
+        size_mm: float | Sequence[float] | None = None,
+        weights: str = "crop",
+        dtype: DTypeLike | None = None,
+        channels: int | Sequence[str] | None = None,
+    ) -> xr.DataArray:
+        """An image of what a function makes of each patch, lazily: tiled inference.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a NumPy array of the patch, axes z, y, x, or c, z, y, x for an image with channels, its own to change;
+            called for each frame by itself. Gives an array of the same shape, or one with `channels`. It is called for
+            one patch at a time (by Dask: for one patch at a time in each of its threads).
+        size, overlap, size_mm
+            As for `patches`: all patches have the same size.
+        weights : str
+            What becomes of voxels that several patches hold, as for `chunkimg.assemble`: ``"crop"``, ``"average"`` or
+            ``"hann"``.
+        dtype : dtype, optional
+            Type of the result, that of the image by default. Values are not forced into it: where the function gives
+            floating point and this is an integer, reading raises TypeError.
+        channels : int or sequence of str, optional
+            The function gives so many channels, or channels of these names: arrays with axes c, z, y, x.
+
+        Returns
+        -------
+        xarray.DataArray
+            On the grid of the image. Saving streams, and calls the function once for each patch and frame: of patches
+            that reach into what is written later, 128 MiB are kept in memory, more in a temporary file. Dask blocks, of
+            images that have them, are cut where cropped patches meet.
+
+        Raises
+        ------
+        ValueError, GeometryError
+            As of `patches`; ValueError when values are read, if the function gives another shape.
+        TypeError
+            If there are weights for values that are no floating point.
+
+        Examples
+        --------
+        >>> import chunkimg as ci
+        >>> import nibabel
+        >>> scan = ci.open_image(f"{nibabel.__path__[0]}/tests/data/anatomical.nii")
+        >>> def model(patch):
+        ...     return (patch > 9000).astype("u1")
+        >>> mask = scan.img.map_patches(model, 16, overlap=4, dtype="u1").img.as_label()
+        >>> bool((mask == (scan > 9000)).all())
+        True
+        """
+        return patches_of.map_patches(
+            self._image,
+            function,
+            size,
+            overlap,
+            size_mm=size_mm,
+            weights=weights,
+            dtype=dtype,
+            channels=channels,
+        )

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region
 from ..workers import each
-from .boxes import overlapping
+from .halos import overlapping
 
 __all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole"]
 
@@ -182,7 +182,7 @@ class OverlapArray(LazyArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Reads the source through `boxes.overlapping`: nearly everything once."""
+        """Reads the source through `halos.overlapping`: nearly everything once."""
         with overlapping(self.source) as read:
             yield lambda region: self._through(read, region)
 
