@@ -91,7 +91,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking", "statistics", "sampling"},
+    {"api", "compare", "checking", "statistics", "sampling", "transforms"},
     {"accessor"},
     {"cli_common"},
     {"cli_check", "cli_index", "cli_stats"},
