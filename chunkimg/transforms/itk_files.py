@@ -30,6 +30,10 @@ TEXT, HDF5 = b"#Insight Transform File", b"\x89HDF\r\n\x1a\n"
 _PRECISIONS = {0: "f8", 1: "f4", 2: "i4", 3: "i2", 4: "u2", 5: "u1"}
 #: a name longer than this is damage
 _LONGEST_NAME = 1 << 10
+#: more fixed parameters than any kind has
+_MOST_FIXED = 1 << 10
+#: bytes of a heap of an HDF5 file, which are 4096 unless strings are long
+_LARGEST_HEAP = 1 << 20
 
 
 def numbers(text: str, source: str, what: str) -> NDArray[np.float64]:
@@ -119,11 +123,12 @@ def with_hdf5(path: str) -> list[Record]:
         group = file["TransformGroup"]
         for k in range(len(group)):
             entry = group[str(k)]
-            kind = np.asarray(entry["TransformType"]).reshape(-1)[0]
             fixed, parameters = (_member(entry, name) for name in ("FixedParameters", "Parameters"))
+            if fixed is not None and fixed.size > _MOST_FIXED:
+                raise FormatError(f"{path}: transform {k} has {fixed.size} fixed parameters; none has so many")
             out.append(
                 Record(
-                    kind.decode("latin-1") if isinstance(kind, bytes) else str(kind),
+                    _text(entry["TransformType"], path),
                     ComputedArray(np.empty(0)) if parameters is None else _Stored(path, parameters),
                     np.empty(0) if fixed is None else np.asarray(fixed, np.float64).reshape(-1),
                 )
@@ -137,6 +142,35 @@ def _member(entry: Any, name: str) -> Any:
     if found is not None and (found.dtype.kind not in "iuf" or found.ndim != 1):
         raise FormatError(f"{entry.file.filename}: {found.name} holds {found.dtype}, {found.ndim}-D; numbers expected")
     return found
+
+
+def _text(dataset: Any, path: str) -> str:
+    """The one string of a data set, of any length.
+
+    Strings lie in a heap of the file, in which the HDF5 library looks for them in an endless loop where it is damaged;
+    so they are looked up here (HDF5 File Format Specification 3.0, III.E and VIII).
+    """
+    if dataset.size == 1 and dataset.dtype.kind == "S" and dataset.dtype.itemsize <= _LONGEST_NAME:
+        return bytes(np.asarray(dataset).reshape(-1)[0]).decode("latin-1")
+    place = dataset.id.get_offset()
+    if dataset.size != 1 or dataset.dtype.kind != "O" or place is None:
+        raise FormatError(f"{path}: {dataset.name} holds {dataset.dtype}, of size {dataset.size}; a string is expected")
+    with open(path, "rb") as file:
+        file.seek(place)
+        length, heap, number = struct.unpack("<IQI", file.read(16).ljust(16, b"\0"))
+        file.seek(min(heap, os.fstat(file.fileno()).st_size))
+        raw = file.read(16)
+        size = min(int.from_bytes(raw[8:16], "little"), _LARGEST_HEAP) if raw[:4] == b"GCOL" else 0
+        raw += file.read(max(0, size - 16))
+    at = 16
+    while at + 16 <= len(raw):
+        index, size = struct.unpack_from("<H6xQ", raw, at)
+        if index == number and length <= min(size, _LONGEST_NAME) and at + 16 + length <= len(raw):
+            return raw[at + 16 : at + 16 + length].rstrip(b"\0").decode("latin-1")
+        if index == 0 or size > len(raw):
+            break
+        at += 16 + -(-size // 8) * 8
+    raise FormatError(f"{path}: the string of {dataset.name} is not where it should be: the file is damaged")
 
 
 @contextmanager
