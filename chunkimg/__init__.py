@@ -14,8 +14,11 @@ __version__ = "0.1.0"
 
 #: public name -> module
 _NAMES = {
+    "Affine": "transforms.types",
     "ChunkImgError": "errors",
     "ChunkImgWarning": "errors",
+    "Composite": "transforms.types",
+    "DisplacementField": "transforms.types",
     "FormatError": "errors",
     "GeometryError": "errors",
     "Grid": "geometry",
@@ -32,13 +35,17 @@ _NAMES = {
     "open_image": "api",
     "open_pyramid": "api",
     "read_header": "api",
+    "read_transform": "transforms.read",
     "save": "api",
     "validate": "checking",
 }
 
 __all__ = [
+    "Affine",
     "ChunkImgError",
     "ChunkImgWarning",
+    "Composite",
+    "DisplacementField",
     "FormatError",
     "GeometryError",
     "Grid",
@@ -55,6 +62,7 @@ __all__ = [
     "open_image",
     "open_pyramid",
     "read_header",
+    "read_transform",
     "save",
     "validate",
 ]
@@ -77,6 +85,8 @@ if TYPE_CHECKING:
     from .interop.sitk import from_sitk
     from .patches import assemble
     from .pixels import compose
+    from .transforms.read import read_transform
+    from .transforms.types import Affine, Composite, DisplacementField
 
 
 def __getattr__(name: str) -> Any:

@@ -93,7 +93,7 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "checking", "compare", "filters", "patches", "sampling", "statistics"},
+    {"api", "checking", "compare", "filters", "patches", "sampling", "statistics", "transforms"},
     {"label_stats"},
     {"pixels"},
     {"accessor"},

@@ -65,7 +65,7 @@ def oracle(block, index, method, fill):
     """Values of a 3-D block (z, y, x) at indices in x, y, z order, by NumPy alone."""
     out = []
     for point in np.asarray(index)[:, ::-1]:
-        if not all(-0.5 <= p < n - 0.5 for p, n in zip(point, block.shape, strict=True)):
+        if not all(-0.5 <= p <= n - 0.5 for p, n in zip(point, block.shape, strict=True)):
             out.append(fill)
             continue
         at = [min(max(p, 0), n - 1) for p, n in zip(point, block.shape, strict=True)]
@@ -184,10 +184,10 @@ def test_voxel_centres_have_the_values_of_voxels(grid, data):
 def test_border_rule():
     data = np.arange(24, dtype="i2").reshape(2, 3, 4)
     image = ci.from_array(data, spacing=(1, 1, 1))
-    inside = [(-0.5, 0, 0), (3.49, 0, 0), (-0.25, -0.25, -0.25), (3.25, 2.25, 1.25)]
+    inside = [(-0.5, 0, 0), (3.5, 0, 0), (-0.25, -0.25, -0.25), (3.25, 2.25, 1.25)]
     np.testing.assert_array_equal(image.img.sample(inside), [0, 3, 0, 23])
     np.testing.assert_array_equal(image.img.sample(inside, "nearest"), [0, 3, 0, 23])
-    outside = [(-0.51, 0, 0), (3.5, 0, 0), (0, 0, 1.6), (np.nan, 0, 0), (np.inf, 0, 0)]
+    outside = [(-0.51, 0, 0), (3.51, 0, 0), (0, 0, 1.6), (np.nan, 0, 0), (np.inf, 0, 0)]
     assert np.isnan(image.img.sample(outside)).all()
     np.testing.assert_array_equal(image.img.sample(outside, "nearest"), [0] * 5)
     np.testing.assert_array_equal(image.img.sample(outside, fill=-3), [-3] * 5)

@@ -1,7 +1,8 @@
 """Values at points between voxels: which voxels they are made of, and in which parts.
 
 The border rule is that of ITK (``itkImageFunction.h``, ``IsInsideBuffer``): a point up to half a voxel outside the
-outermost voxel centres is inside, and takes the values at the border; all others are outside.
+outermost voxel centres is inside, and takes the values at the border; all others are outside. (Where exactly half a
+voxel is on the upper side, ITK is of the other opinion; by rounding, either may happen to it.)
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["METHODS", "Corners", "check_method", "corners_of", "value_type", "we
 METHODS = ("linear", "nearest", "label")
 #: indices this close to the middle or the edge of a voxel are taken to be there: what rounding of affines costs
 _ROUNDING = 1e-9
+#: voxels by which a point may lie beyond a border: rounding, again
+_SLACK = 1e-6
 
 Array = NDArray[np.float64]
 
@@ -81,7 +84,7 @@ def corners_of(index: Array, shape: Sequence[int], method: str) -> tuple[Indices
         halves = np.rint(2 * index) / 2
         index = np.where(np.abs(index - halves) < _ROUNDING, halves, index)
     sizes = np.asarray(shape)
-    inside = np.flatnonzero(np.all((index >= -0.5) & (index < sizes - 0.5), axis=1))
+    inside = np.flatnonzero(np.all((index >= -0.5 - _SLACK) & (index <= sizes - 0.5 + _SLACK), axis=1))
     at = np.clip(index[inside], 0, sizes - 1).T[::-1]
     if check_method(method) != "linear":
         # halfway is up, as of ITK's Math::RoundHalfIntegerUp

@@ -69,6 +69,8 @@ class Scatter:
         Applied to the voxels.
     budget : int
         Memory in bytes for blocks of a source that is read front to back.
+    at_once : int
+        Where one region of at most this many bytes holds all voxels, it is the only block.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Scatter:
         method: str,
         scaling: Scaling | None = None,
         budget: int = BUDGET,
+        at_once: int = 0,
     ) -> None:
         self.corners, self.scaling, self.linear = corners, scaling, method == "linear"
         shown = _Shown.of(array)
@@ -95,6 +98,8 @@ class Scatter:
             front_to_back=source.front_to_back and source.file_order is not None,
             target=max(1 << 20, budget // _ALIVE) if source.front_to_back else _BLOCK,
         )
+        if at_once and math.prod(map(len, self._one_region())) * source.dtype.itemsize <= at_once:
+            self.block = source.shape
         #: what is stored as a whole is asked for as a whole where parts of it are not cheaper
         self._whole = source.chunks is not None and not source.piecewise and not source.front_to_back
 
@@ -252,6 +257,15 @@ class Scatter:
             part = self.part(key)
             self.add(out, part, self.values(part, read(part.region)))
         return self.finished(out)
+
+    def _one_region(self) -> Region:
+        """What holds the voxels of all points."""
+        region = [range(n) for n in self.source.shape]
+        low, high = self._voxels(self.corners.low), self._voxels(self.corners.high)
+        for a in low:
+            ends = [f(v[a]) for v in (low, high) for f in (np.min, np.max)]
+            region[a] = range(int(min(ends)), int(max(ends)) + 1)
+        return tuple(region)
 
 
 @dataclass(frozen=True)
