@@ -28,6 +28,7 @@ from .views import OPENED, viewed
 __all__ = [
     "affine_at",
     "assemble",
+    "frame_grids",
     "grid_of",
     "poses_of",
     "raw_grid_of",
@@ -176,6 +177,15 @@ def grid_of(image: xr.DataArray) -> Grid:
 def raw_grid_of(image: xr.DataArray) -> Grid:
     """The grid that the coordinates describe: where geometry changes with time, always that of the reference."""
     return keys.decode(_spatial(image), image.attrs)
+
+
+def frame_grids(image: xr.DataArray) -> list[Grid]:
+    """The grids of the image's frames: one where its geometry does not change with time."""
+    grid, poses = metadata.posed(raw_grid_of(image), image.attrs, _frame_times(image))
+    if poses is None:
+        return [grid]
+    rows = [tuple(map(tuple, poses.at(t, grid).tolist())) for t in poses.times]
+    return [Grid(grid.shape, r, grid.space, grid.units) for r in rows]
 
 
 def _frame_times(image: xr.DataArray) -> Any:
