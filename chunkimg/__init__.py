@@ -22,6 +22,7 @@ _NAMES = {
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
     "build_index": "api",
+    "concat_time": "image.concat",
     "convert": "api",
     "diff": "compare",
     "from_array": "image.create",
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtraError",
     "UnsupportedError",
     "build_index",
+    "concat_time",
     "convert",
     "diff",
     "from_array",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .geometry import Grid
+    from .image.concat import concat_time
     from .image.create import from_array
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
