@@ -105,6 +105,52 @@ class SpacePart(GeometryPart):
         """
         return space.pad(self._image, width, {"x": x, "y": y, "z": z}, mode, fill)
 
+    def coarsen(
+        self,
+        factor: int | Mapping[str, int] | None = None,
+        *,
+        x: int | None = None,
+        y: int | None = None,
+        z: int | None = None,
+        func: str | None = None,
+        boundary: str = "trim",
+    ) -> xr.DataArray:
+        """Larger voxels, each made of a block of voxels and at the middle of it, lazily.
+
+        Unlike xarray's own `coarsen`, the result is an image (its index checks positions, one voxel keeps its size),
+        its values keep their type, and NaN in a block makes NaN.
+
+        Parameters
+        ----------
+        factor : int or mapping, optional
+            Voxels per block, along all of x, y, z or by axis.
+        x, y, z : int, optional
+            The same for one axis.
+        func : str, optional
+            ``"mean"`` (integers are rounded to nearest), ``"median"``, ``"mode"``, ``"max"``, ``"min"``, or
+            ``"nearest"`` (the voxel at the middle, or before it). By default modes of labels, means of all else.
+        boundary : str
+            A remainder at the end of an axis is cut off (``"trim"``, as in pyramids), makes a block of the voxels that
+            there are (``"pad"``; its middle is where that of a whole block would be), or is refused (``"exact"``).
+
+        Raises
+        ------
+        GeometryError
+            For other axes (frames are put together by xarray), or if no block is left.
+        UnsupportedError
+            For means and medians of labels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> image = ci.from_array(np.arange(10).reshape(1, 2, 5), spacing=(1, 1, 5))
+        >>> half = image.img.coarsen(x=2, y=2, func="max")
+        >>> half.values.tolist(), half.img.spacing, half.img.origin
+        ([[[6, 8]]], (2.0, 2.0, 5.0), (0.5, 0.5, 0.0))
+        """
+        return space.coarsen(self._image, factor, {"x": x, "y": y, "z": z}, func, boundary)
+
     def flip(self, dims: str | Sequence[str]) -> xr.DataArray:
         """The voxels in reversed order along one or more axes, lazily; each stays where it is in the world.
 

@@ -11,6 +11,7 @@ import xarray as xr
 from ..errors import GeometryError
 from ..geometry import AXES, Grid
 from ..geometry import attrs as keys
+from ..ops.coarsen import coarsened, factors_of, func_for, reduced
 from ..ops.pad import padded, widths, within
 from ..volume import Volume
 from .build import frame_grids, spatial_coordinates, to_dataarray, to_volume, whole
@@ -18,7 +19,7 @@ from .index import TOLERANCE
 from .lazily import unwrapped
 from .views import is_dask, viewed
 
-__all__ = ["crop_like", "pad"]
+__all__ = ["coarsen", "crop_like", "pad"]
 
 
 def crop_like(image: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
@@ -58,6 +59,26 @@ def pad(image: xr.DataArray, width: Any, by_axis: Mapping[str, Any], mode: str, 
         return variable
 
     return _remade(image, lambda volume: padded(volume, wanted, mode, fill), by_dask)
+
+
+def coarsen(
+    image: xr.DataArray, factor: Any, by_axis: Mapping[str, int | None], func: str | None, boundary: str
+) -> xr.DataArray:
+    """The image with larger voxels; see `SpacePart.coarsen`."""
+    factors = factors_of(factor, **by_axis)
+    chosen = func_for(to_volume(image), func)
+
+    def by_dask(variable: xr.Variable) -> xr.Variable:
+        sizes = [factors.get(str(d), 1) for d in variable.dims]
+        if boundary == "trim":
+            whole_blocks = [slice(0, n // f * f) for n, f in zip(variable.shape, sizes, strict=True)]
+            variable = variable[tuple(whole_blocks)]
+        blocks = [max(f, max(c) // f * f) for c, f in zip(variable.data.chunks, sizes, strict=True)]
+        data = variable.data.rechunk(dict(enumerate(blocks)))
+        chunks = [tuple(-(-n // f) for n in c) for c, f in zip(data.chunks, sizes, strict=True)]
+        return xr.Variable(variable.dims, data.map_blocks(reduced, sizes, chosen, chunks=chunks, dtype=data.dtype))
+
+    return _remade(image, lambda volume: coarsened(volume, factors, func, boundary), by_dask)
 
 
 def _remade(
