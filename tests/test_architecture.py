@@ -189,7 +189,7 @@ def test_public_names():
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
         "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
         "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
-        "coarsen", "crop_like", "flip", "pad", "reorient",
+        "coarsen", "crop_like", "flip", "pad", "reorient", "time_bounds",
     }  # fmt: skip
 
 

@@ -11,13 +11,14 @@ from ..image import show
 from ..image.properties import Properties
 from .labels import LabelsPart
 from .space import SpacePart
+from .time import TimePart
 from .values import ValuesPart
 
 __all__ = ["ImageAccessor"]
 
 
 @xr.register_dataarray_accessor("img")
-class ImageAccessor(SpacePart, ValuesPart, LabelsPart):
+class ImageAccessor(SpacePart, TimePart, ValuesPart, LabelsPart):
     """Geometry, properties and output of an image: ``image.img``.
 
     All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.

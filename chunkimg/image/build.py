@@ -197,11 +197,18 @@ def poses_of(image: xr.DataArray) -> Poses | None:
     return keys.decode_poses(image.attrs)
 
 
-def affine_at(image: xr.DataArray, t: float) -> NDArray[np.float64]:
+def affine_at(image: xr.DataArray, t: float, method: str | None = None) -> NDArray[np.float64]:
     """Affine of an image at a time."""
+    if method not in (None, "nearest"):
+        raise GeometryError(f"method is {method!r}; expected 'nearest', or None for a value of t")
     poses = poses_of(image)
-    grid = keys.decode(_spatial(image), image.attrs)
-    return grid.matrix.copy() if poses is None else poses.at(t, grid)
+    grid = raw_grid_of(image)
+    if poses is None:
+        return grid.matrix.copy()
+    if method == "nearest":
+        known = np.asarray(poses.times if "t" not in image.coords else np.atleast_1d(image.coords["t"].values))
+        t = float(known[np.abs(known - t).argmin()])
+    return poses.at(t, grid)
 
 
 def times_of(image: xr.DataArray) -> TimeAxis | None:
