@@ -27,6 +27,7 @@ _NAMES = {
     "assemble": "patches",
     "build_index": "api",
     "compose": "pixels",
+    "concat_time": "image.concat",
     "convert": "api",
     "diff": "compare",
     "from_array": "image.create",
@@ -54,6 +55,7 @@ __all__ = [
     "assemble",
     "build_index",
     "compose",
+    "concat_time",
     "convert",
     "diff",
     "from_array",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .geometry import Grid
+    from .image.concat import concat_time
     from .image.create import from_array
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk

@@ -190,11 +190,11 @@ def test_public_names():
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "astype_checked", "astype_rescaled", "bounds",
-        "center", "complex_part", "corners", "count_labels", "crop_world", "direction", "extent", "flip", "grid",
-        "histogram", "is_label", "label_colors", "label_names", "label_stats", "map_overlap", "map_patches", "numpy",
-        "orientation", "origin", "patches", "properties", "reorient", "require_same_grid", "same_grid", "sample",
-        "save", "smooth", "snap_to", "space", "spacing", "split", "stats", "to_index", "to_nibabel", "to_nifti",
-        "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "center", "coarsen", "complex_part", "corners", "count_labels", "crop_like", "crop_world", "direction",
+        "extent", "flip", "grid", "histogram", "is_label", "label_colors", "label_names", "label_stats",
+        "map_overlap", "map_patches", "numpy", "orientation", "origin", "pad", "patches", "properties", "reorient",
+        "require_same_grid", "same_grid", "sample", "save", "smooth", "snap_to", "space", "spacing", "split", "stats",
+        "time_bounds", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

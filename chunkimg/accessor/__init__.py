@@ -13,13 +13,14 @@ from .filters import FiltersPart
 from .labels import LabelsPart
 from .points import PointsPart
 from .space import SpacePart
+from .time import TimePart
 from .values import ValuesPart
 
 __all__ = ["ImageAccessor"]
 
 
 @xr.register_dataarray_accessor("img")
-class ImageAccessor(SpacePart, ValuesPart, LabelsPart, FiltersPart, PointsPart):
+class ImageAccessor(SpacePart, ValuesPart, LabelsPart, FiltersPart, PointsPart, TimePart):
     """Geometry, properties and output of an image: ``image.img``.
 
     All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.

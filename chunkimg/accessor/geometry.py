@@ -83,15 +83,22 @@ class GeometryPart:
         """World positions of the 8 corners, shape (8, 3): outer edges, or centres of the corner voxels."""
         return self.grid.corners(centers=centers)
 
-    def affine_at(self, t: float) -> Array:
+    def affine_at(self, t: float, method: str | None = None) -> Array:
         """Affine at time `t` (a value of the coordinate t), shape (4, 4); that of the image where it does not change.
+
+        Parameters
+        ----------
+        t : float
+            A value of t.
+        method : str, optional
+            ``"nearest"``: of the frame nearest to `t`, as for ``image.sel(t=t, method="nearest")``.
 
         Raises
         ------
         GeometryError
             If the geometry changes with time and no entry is stored for `t`.
         """
-        return build.affine_at(self._image, t)
+        return build.affine_at(self._image, t, method)
 
     def to_world(self, index: ArrayLike) -> Array:
         """World coordinates of (fractional) voxel indices in x, y, z order, shape (..., 3)."""

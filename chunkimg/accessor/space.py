@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..image import create, orient
+from ..image import create, orient, space
 from .geometry import GeometryPart
 
 __all__ = ["SpacePart"]
@@ -39,6 +39,117 @@ class SpacePart(GeometryPart):
         """
         x, y, z = self.grid.box(lo, hi)
         return self._image.isel(x=x, y=y, z=z)
+
+    def crop_like(self, other: xr.DataArray) -> xr.DataArray:
+        """The smallest part whose voxels cover those of another image, as far as this one has them, lazily.
+
+        Right for oblique images, on grids of any spacing and direction: all corners of the other image lie inside, if
+        they lie in this one at all. A twin's grid that is displaced by no more than 1e-3 voxel takes no further voxels
+        in, so that a part of this image is found again exactly. Where geometry changes with time, all frames are
+        covered.
+
+        Raises
+        ------
+        GeometryError
+            If the images do not overlap, or are in different units.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> ct = ci.from_array(np.zeros((8, 50, 40)), spacing=(1, 1, 5))
+        >>> mask = ci.from_array(np.zeros((4, 4, 6)), spacing=(2, 2, 2), origin=(10.5, 20.5, 11))
+        >>> dict(ct.img.crop_like(mask).sizes)
+        {'z': 3, 'y': 8, 'x': 12}
+        """
+        return space.crop_like(self._image, other)
+
+    def pad(
+        self,
+        width: int | Mapping[str, int | tuple[int, int]] | None = None,
+        *,
+        x: int | tuple[int, int] | None = None,
+        y: int | tuple[int, int] | None = None,
+        z: int | tuple[int, int] | None = None,
+        mode: str = "constant",
+        fill: complex = 0,
+    ) -> xr.DataArray:
+        """Voxels added around the image, lazily; those that it had stay where they are in the world.
+
+        Parameters
+        ----------
+        width : int or mapping, optional
+            Voxels to add on each side, along all of x, y, z or by axis: a number, or a pair (before, after).
+        x, y, z : int or (int, int), optional
+            The same for one axis.
+        mode : str
+            What new voxels hold, by `numpy.pad`'s names: ``"constant"``, ``"edge"``, ``"reflect"``, ``"symmetric"`` or
+            ``"wrap"``.
+        fill : number
+            For ``"constant"``: their image value, after scaling.
+
+        Raises
+        ------
+        GeometryError
+            For other axes (frames and channels are not invented), negative widths, another mode, or a `fill` that the
+            type of the values cannot hold (NaN among integers).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> image = ci.from_array(np.arange(3).reshape(1, 1, 3), spacing=(2, 2, 5))
+        >>> wider = image.img.pad(x=(2, 1), mode="edge")
+        >>> wider.values.tolist(), wider.img.origin
+        ([[[0, 0, 0, 1, 2, 2]]], (-4.0, 0.0, 0.0))
+        """
+        return space.pad(self._image, width, {"x": x, "y": y, "z": z}, mode, fill)
+
+    def coarsen(
+        self,
+        factor: int | Mapping[str, int] | None = None,
+        *,
+        x: int | None = None,
+        y: int | None = None,
+        z: int | None = None,
+        func: str | None = None,
+        boundary: str = "trim",
+    ) -> xr.DataArray:
+        """Larger voxels, each made of a block of voxels and at the middle of it, lazily.
+
+        Unlike xarray's own `coarsen`, the result is an image (its index checks positions, one voxel keeps its size),
+        its values keep their type, and NaN in a block makes NaN.
+
+        Parameters
+        ----------
+        factor : int or mapping, optional
+            Voxels per block, along all of x, y, z or by axis.
+        x, y, z : int, optional
+            The same for one axis.
+        func : str, optional
+            ``"mean"`` (integers are rounded to nearest), ``"median"``, ``"mode"``, ``"max"``, ``"min"``, or
+            ``"nearest"`` (the voxel at the middle, or before it). By default modes of labels, means of all else.
+        boundary : str
+            A remainder at the end of an axis is cut off (``"trim"``, as in pyramids), makes a block of the voxels that
+            there are (``"pad"``; its middle is where that of a whole block would be), or is refused (``"exact"``).
+
+        Raises
+        ------
+        GeometryError
+            For other axes (frames are put together by xarray), or if no block is left.
+        UnsupportedError
+            For means and medians of labels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> image = ci.from_array(np.arange(10).reshape(1, 2, 5), spacing=(1, 1, 5))
+        >>> half = image.img.coarsen(x=2, y=2, func="max")
+        >>> half.values.tolist(), half.img.spacing, half.img.origin
+        ([[[6, 8]]], (2.0, 2.0, 5.0), (0.5, 0.5, 0.0))
+        """
+        return space.coarsen(self._image, factor, {"x": x, "y": y, "z": z}, func, boundary)
 
     def flip(self, dims: str | Sequence[str]) -> xr.DataArray:
         """The voxels in reversed order along one or more axes, lazily; each stays where it is in the world.

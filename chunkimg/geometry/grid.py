@@ -153,21 +153,32 @@ class Grid:
             raise GeometryError(
                 f"a world box has three lower bounds (x, y, z) and three upper ones not below them, found {lo} to {hi}"
             )
-        index = self.to_index(aff.corner_indices((2, 2, 2)) * (high - low) + low)
-        # voxel i covers i ± 1/2; the slack keeps a box that ends on a voxel edge from taking the next voxel in
-        first = np.floor(index.min(axis=0) + 0.5 + 1e-6)
-        last = np.ceil(index.max(axis=0) - 0.5 - 1e-6)
-        last = np.maximum(first, last)
-        out = []
-        for axis, a, b, n in zip(AXES, first, last, self.shape, strict=True):
-            if b < 0 or a >= n:
+        box = self.box_of(aff.corner_indices((2, 2, 2)) * (high - low) + low)
+        return self.clip(box, f"world box {_show(lo)} to {_show(hi)}")
+
+    def box_of(self, points: ArrayLike, slack: float = 1e-6) -> tuple[slice, slice, slice]:
+        """Slices along x, y, z of the smallest index box whose voxels cover world points, shape (n, 3); not clipped.
+
+        A box that ends on a voxel's edge, to `slack` voxel, does not take the next voxel in.
+        """
+        index = self.to_index(points)
+        # voxel i covers i ± 1/2
+        first = np.floor(index.min(axis=0) + 0.5 + slack)
+        last = np.maximum(first, np.ceil(index.max(axis=0) - 0.5 - slack))
+        x, y, z = (slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
+        return x, y, z
+
+    def clip(self, box: Sequence[slice], what: str) -> tuple[slice, slice, slice]:
+        """The part of an index box that lies in the image, or `GeometryError` about `what` where there is none."""
+        for axis, s, n in zip(AXES, box, self.shape, strict=True):
+            if s.stop <= 0 or s.start >= n:
                 raise GeometryError(
-                    f"the world box {_show(lo)} to {_show(hi)} lies outside the image along {axis}: it covers voxels "
-                    f"{int(a)} to {int(b)} of 0 to {n - 1}; the image's bounds are "
-                    f"{_show(self.bounds[0])} to {_show(self.bounds[1])} ({self.space}, {self.units})"
+                    f"the {what} lies outside the image along {axis}: it covers voxels {s.start} to {s.stop - 1} of "
+                    f"0 to {n - 1}; the image's bounds are {_show(self.bounds[0])} to {_show(self.bounds[1])} "
+                    f"({self.space}, {self.units})"
                 )
-            out.append(slice(int(max(a, 0)), int(min(b, n - 1)) + 1))
-        return out[0], out[1], out[2]
+        x, y, z = (slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(box, self.shape, strict=True))
+        return x, y, z
 
     # ------------------------------------------------------------------ derived grids
 

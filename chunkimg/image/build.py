@@ -28,6 +28,7 @@ from .views import OPENED, viewed
 __all__ = [
     "affine_at",
     "assemble",
+    "frame_grids",
     "grid_of",
     "poses_of",
     "raw_grid_of",
@@ -178,6 +179,15 @@ def raw_grid_of(image: xr.DataArray) -> Grid:
     return keys.decode(_spatial(image), image.attrs)
 
 
+def frame_grids(image: xr.DataArray) -> list[Grid]:
+    """The grids of the image's frames: one where its geometry does not change with time."""
+    grid, poses = metadata.posed(raw_grid_of(image), image.attrs, _frame_times(image))
+    if poses is None:
+        return [grid]
+    rows = [tuple(map(tuple, poses.at(t, grid).tolist())) for t in poses.times]
+    return [Grid(grid.shape, r, grid.space, grid.units) for r in rows]
+
+
 def _frame_times(image: xr.DataArray) -> Any:
     return image.coords["t"].values if "t" in image.coords else None
 
@@ -187,11 +197,18 @@ def poses_of(image: xr.DataArray) -> Poses | None:
     return keys.decode_poses(image.attrs)
 
 
-def affine_at(image: xr.DataArray, t: float) -> NDArray[np.float64]:
+def affine_at(image: xr.DataArray, t: float, method: str | None = None) -> NDArray[np.float64]:
     """Affine of an image at a time."""
+    if method not in (None, "nearest"):
+        raise GeometryError(f"method is {method!r}; expected 'nearest', or None for a value of t")
     poses = poses_of(image)
-    grid = keys.decode(_spatial(image), image.attrs)
-    return grid.matrix.copy() if poses is None else poses.at(t, grid)
+    grid = raw_grid_of(image)
+    if poses is None:
+        return grid.matrix.copy()
+    if method == "nearest":
+        known = np.asarray(poses.times if "t" not in image.coords else np.atleast_1d(image.coords["t"].values))
+        t = float(known[np.abs(known - t).argmin()])
+    return poses.at(t, grid)
 
 
 def times_of(image: xr.DataArray) -> TimeAxis | None:
