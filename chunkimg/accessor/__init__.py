@@ -10,6 +10,7 @@ from ..api import save
 from ..image import show
 from ..image.properties import Properties
 from .labels import LabelsPart
+from .resampling import ResamplingPart
 from .space import SpacePart
 from .values import ValuesPart
 
@@ -17,7 +18,7 @@ __all__ = ["ImageAccessor"]
 
 
 @xr.register_dataarray_accessor("img")
-class ImageAccessor(SpacePart, ValuesPart, LabelsPart):
+class ImageAccessor(SpacePart, ValuesPart, LabelsPart, ResamplingPart):
     """Geometry, properties and output of an image: ``image.img``.
 
     All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.
