@@ -5,60 +5,31 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from . import __version__
-from .cli_common import keep_memory, numbers, progress_bar, region_options, report
+from .cli_common import keep_memory, numbers, region_options, report
+from .cli_output import output_options, write
 from .errors import ChunkImgError, ChunkImgWarning
 
+if TYPE_CHECKING:
+    from .volume import Volume
+
 __all__ = ["main"]
-
-
-def _output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    options = [
-        click.option("--overwrite", is_flag=True, help="Replace DST if it exists, once the new one is complete."),
-        click.option("--pyramid", is_flag=True, help="Zarr: add coarser resolution levels."),
-        click.option("--downsample", type=click.Choice(["mean", "mode"]), help="Pyramid: mean, or mode for labels."),
-        click.option("--chunks", metavar="SIZES", help="Zarr: 128, or 64,128,128 (z,y,x), or z=64,y=128,x=128."),
-        click.option(
-            "--codec",
-            metavar="NAME",
-            help="Zarr: fast, balanced (default) or small; or blosc-zstd, blosc-lz4, zstd, gzip (e.g. zstd:5), none.",
-        ),
-        click.option("--resume", is_flag=True, help="Zarr: go on where the same command was cut off."),
-        click.option("--plan", "plan_only", is_flag=True, help="Zarr: print what would be written, and write nothing."),
-        click.option("--ome-version", type=click.Choice(["0.4", "0.5"]), help="Zarr: version of OME-Zarr to write."),
-        click.option("--nifti-version", "version", type=click.IntRange(1, 2), help="NIfTI: version to write."),
-        click.option(
-            "--gzip-level",
-            type=click.IntRange(0, 9),
-            help="NIfTI .gz, NRRD gzip: 0 to 3 (default, fast), 4 to 9 (small).",
-        ),
-        click.option(
-            "--encoding",
-            type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),
-            help="NRRD: how voxels are stored; as in the source, else raw, by default.",
-        ),
-        click.option("--no-index", is_flag=True, help="Gzip: make no index of SRC on the way, and use none."),
-        click.option("--allow-outside", is_flag=True, help="NRRD: follow data files outside the header's folder."),
-        click.option(
-            "--memory", type=click.IntRange(16), default=256, show_default=True, metavar="MIB", help="Budget."
-        ),
-        click.option("--level", "source_level", type=int, default=0, help="Resolution level of SRC to read."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 class _Group(click.Group):
     """A group some of whose commands are imported when they are asked for."""
 
     #: command -> module that defines it
-    elsewhere: ClassVar = {"diff": "cli_check", "stats": "cli_stats", "validate": "cli_check"}
+    elsewhere: ClassVar = {
+        "diff": "cli_check",
+        "resample": "cli_resample",
+        "stats": "cli_stats",
+        "validate": "cli_check",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -80,7 +51,7 @@ def cli() -> None:
 @click.argument("src")
 @click.argument("dst")
 @region_options
-@_output_options
+@output_options
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
 
@@ -93,7 +64,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
       chunkimg convert ct.ome.zarr slab.nii.gz --z 100:120
     """  # noqa: D301
     region = {d: options.pop(d) for d in "xyztc"}
-    _write(src, dst, {d: s for d, s in region.items() if s is not None}, None, options)
+    write(src, dst, lambda volume: volume.crop(**{d: s for d, s in region.items() if s is not None}), options)
 
 
 @cli.command()
@@ -102,7 +73,7 @@ def convert(src: str, dst: str, **options: Any) -> None:
 @click.option("--lo", type=float, nargs=3, metavar="X Y Z", help="Lower corner of a world box (RAS+, image's unit).")
 @click.option("--hi", type=float, nargs=3, metavar="X Y Z", help="Upper corner of the world box.")
 @region_options
-@_output_options
+@output_options
 def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
     """Write the part of SRC that covers a box in world coordinates, and/or a range of voxels or frames.
 
@@ -114,32 +85,16 @@ def crop(src: str, dst: str, lo: Any, hi: Any, **options: Any) -> None:
         raise click.UsageError("a world box needs both --lo and --hi")
     if lo is None and not region:
         raise click.UsageError("say what to keep: --lo and --hi, or --x, --y, --z, --t, --c")
-    _write(src, dst, region, None if lo is None else (lo, hi), options)
+    write(src, dst, lambda volume: _cropped(volume, None if lo is None else (lo, hi), region), options)
 
 
-def _write(src: str, dst: str, region: dict[str, slice], box: Any, options: dict[str, Any]) -> None:
-    from .api import plan_volume, write_volume
-    from .io.format import ReadOptions
-    from .io.registry import format_of
-
-    level = options.pop("source_level")
-    options["budget"] = options.pop("memory") << 20
-    wanted = False if options.pop("no_index") else "auto"
-    outside = options.pop("allow_outside")
-    volume = format_of(src).open(src, ReadOptions(level=level, index=wanted, allow_outside=outside))
+def _cropped(volume: Volume, box: Any, region: dict[str, slice]) -> Volume:
     if box is not None:
         if volume.grid is None:
-            raise ChunkImgError(f"{src}: its voxels have no position, so a world box means nothing")
+            raise ChunkImgError(f"{volume.source}: its voxels have no position, so a world box means nothing")
         x, y, z = volume.grid.box(*box)
         volume = volume.crop(x=x, y=y, z=z)
-    volume = volume.crop(**region)
-    plan_only = options.pop("plan_only")
-    given = {k: v for k, v in options.items() if v is not None and v is not False}
-    if plan_only:
-        click.echo(plan_volume(volume, dst, **given))
-        return
-    with progress_bar() as progress:
-        write_volume(volume, dst, progress=progress, **given)
+    return volume.crop(**region)
 
 
 @cli.command()

@@ -18,7 +18,7 @@ from .ops.places import Place, Transform, place_between
 from .ops.resample import METHODS, resampled
 from .volume import Volume
 
-__all__ = ["resample", "resample_to", "resample_volume", "respaced"]
+__all__ = ["grid_of", "resample", "resample_to", "resample_volume", "respaced"]
 
 
 def resample_to(
@@ -41,7 +41,7 @@ def resample_to(
     """
     from .image.build import to_volume
 
-    grid = ref if isinstance(ref, Grid) else _grid_of(to_volume(ref, require_grid=True))
+    grid = ref if isinstance(ref, Grid) else grid_of(to_volume(ref, require_grid=True))
     return _like(image, resample_volume(to_volume(image), grid, method, transform, fill))
 
 
@@ -50,7 +50,7 @@ def resample(image: Any, spacing: float | Sequence[float], method: str | None = 
     from .image.build import to_volume
 
     volume = to_volume(image, require_grid=True)
-    return _like(image, resample_volume(volume, respaced(_grid_of(volume), spacing), method))
+    return _like(image, resample_volume(volume, respaced(grid_of(volume), spacing), method))
 
 
 def _like(image: Any, volume: Volume) -> Any:
@@ -61,7 +61,14 @@ def _like(image: Any, volume: Volume) -> Any:
     return to_dataarray(volume, chunks="auto" if is_dask(image.variable._data) else None)
 
 
-def _grid_of(volume: Volume) -> Grid:
+def grid_of(volume: Volume) -> Grid:
+    """The one place of an image.
+
+    Raises
+    ------
+    GeometryError
+        If it has none, or changes it with time.
+    """
     if volume.grid is None:
         raise GeometryError(
             f"{volume.source or 'the image'}: its voxels have no position; img.img.assign_geometry(...) gives them one"
@@ -140,7 +147,7 @@ def resample_volume(
     data = volume.values
     _check_fill(data.dtype, fill)
     if volume.grid is None:
-        _grid_of(volume)
+        grid_of(volume)
     assert volume.grid is not None
     ref = _in_space(ref, volume.grid.space)
     chosen = _transform(transform)

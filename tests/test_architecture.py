@@ -94,7 +94,8 @@ LAYERS = [
     {"api", "compare", "checking", "resampling", "statistics"},
     {"accessor"},
     {"cli_common"},
-    {"cli_check", "cli_index", "cli_stats"},
+    {"cli_output"},
+    {"cli_check", "cli_index", "cli_resample", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]

@@ -670,3 +670,42 @@ def test_mapped_memory_is_not_read_beyond_its_end(dtype, tmp_path):
             np.testing.assert_array_equal(
                 found, ci.from_array(values, spacing=(1, 1, 1)).img.resample_to(grid, method).values
             )
+
+
+# ------------------------------------------------------------------ the command line
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".ome.zarr"])
+def test_the_command(suffix, tmp_path, command):
+    values = noise((30, 41, 52), "i2")
+    image = ci.from_array(values, affine=aff.compose((1, 1.2, 2), turned(10, 2), (5, 6, 7)))
+    other = ci.from_array(noise((9, 8, 7)), affine=aff.compose((4, 5, 6), turned(-20, 0), (9, 10, 11)))
+    source, ref, dest = str(tmp_path / f"a{suffix}"), str(tmp_path / "ref.nrrd"), str(tmp_path / f"b{suffix}")
+    image.img.save(source)
+    other.img.save(ref)
+    command("resample", source, dest, "--like", ref, "--fill", "-7")
+    found = ci.open_image(dest)
+    np.testing.assert_array_equal(found.values, image.img.resample_to(other, fill=-7).values)
+    assert found.img.same_grid(other) and found.dtype == np.int16
+    command("resample", source, dest, "--spacing", 2, 2, 3, "--method", "nearest", "--overwrite")
+    np.testing.assert_array_equal(ci.open_image(dest).values, image.img.resample((2, 2, 3), "nearest").values)
+    for wrong in ([], ["--like", ref, "--spacing", 1, 1, 1]):
+        command("resample", source, dest, *wrong, code=2)
+    assert "no value of int16" in command("resample", source, dest, "--like", ref, "--fill", "0.5", code=1).err
+    assert "expected one of" in command("resample", source, dest, "--like", ref, "--method", "sinc", code=1).err
+
+
+def test_the_command_imports_neither_xarray_nor_dask(tmp_path):
+    import subprocess
+    import sys
+
+    ci.from_array(noise((3, 4, 5)), spacing=(1, 2, 3)).img.save(tmp_path / "a.nii")
+    code = f"""
+import sys, chunkimg.cli as c
+sys.argv[1:] = ["resample", {str(tmp_path / "a.nii")!r}, {str(tmp_path / "b.ome.zarr")!r}, "--spacing", "2", "2", "2"]
+try: c.main()
+except SystemExit as e: assert not e.code
+print(sorted({{"xarray", "dask", "pandas", "zarr", "nibabel", "scipy"}} & set(sys.modules)))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -78,6 +78,12 @@ class Lines:
         last = np.clip(np.floor((high - along.start) / along.step) + 1, 0, len(along)).astype(np.int64)
         return cls(base, step, along.start, along.step, first, np.maximum(first, last))
 
+    @classmethod
+    def whole(cls, base: Floats, step: Floats, along: range) -> Lines:
+        """Lines of points numbered by a range, all in the volume."""
+        first = np.zeros(len(base), np.int64)
+        return cls(base, step, along.start, along.step, first, first + len(along))
+
     def extent(self) -> tuple[Floats, Floats] | None:
         """Lowest and highest position of the points in the volume, z, y, x; None if there is none."""
         used = self.last > self.first

@@ -103,11 +103,25 @@ class AffinePlace:
         """Lines along x."""
         z, y, x = part
         turned = self._turned()
-        planes = turned[:, 0] * np.asarray(z, np.float64)[:, None] + turned[:, 3]
-        base = (planes[:, None] + turned[:, 1] * np.asarray(y, np.float64)[:, None]).reshape(-1, 3)
-        lines = Lines.inside(base, np.ascontiguousarray(turned[:, 2]), x, shape)
+        # every step is monotonic, rounding included: the corners are the extremes
+        corners = self._base(turned, z[:: max(1, len(z) - 1)], y[:: max(1, len(y) - 1)])
+        ends = [corners + turned[:, 2] * k for k in (x[0], x[-1])]
+        low, high = np.minimum(*ends).min(axis=0), np.maximum(*ends).max(axis=0)
+        edge = np.asarray(shape) - 0.5 + SLACK
+        if np.any(high < -0.5 - SLACK) or np.any(low > edge):
+            return None
+        base, step = self._base(turned, z, y), np.ascontiguousarray(turned[:, 2])
+        if np.all(low >= -0.5 - SLACK) and np.all(high <= edge):
+            return Located(Lines.whole(base, step, x), low, high)
+        lines = Lines.inside(base, step, x, shape)
         extent = lines.extent()
         return None if extent is None else Located(lines, *extent)
+
+    @staticmethod
+    def _base(turned: Floats, z: range, y: range) -> Floats:
+        """Where lines along x would be at 0, shape (z times y, 3)."""
+        planes = turned[:, 0] * np.asarray(z, np.float64)[:, None] + turned[:, 3]
+        return np.asarray((planes[:, None] + turned[:, 1] * np.asarray(y, np.float64)[:, None]).reshape(-1, 3))
 
     def steps(self) -> Floats:
         """The matrix."""

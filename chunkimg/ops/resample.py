@@ -26,7 +26,7 @@ __all__ = ["METHODS", "PaddedArray", "ResampledArray", "resampled"]
 METHODS = ("nearest", "linear", "label")
 
 #: voxels of a part that one worker makes at a time, z, y, x
-_PART = (64, 64, 64)
+_PART = (32, 64, 128)
 #: bytes of the box of the image that it needs for them
 _BOX = 4 << 20
 #: bytes above which a part is cut again, where a map of the world tears it apart
@@ -284,7 +284,8 @@ class ResampledArray(LazyArray):
         out = out.reshape(out.shape[-3:])
         points = part.located.points
         if isinstance(points, Lines):
-            made = np.full(out.shape, self.fill, out.dtype)
+            # the result has the fill already
+            made = out.copy()
             interpolate_lines(box, points, linear, made)
             out[...] = made
         else:
