@@ -3,6 +3,7 @@
 import itertools
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from scipy import ndimage
 import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
-from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
+from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
 from chunkimg.ops import interpolate, interpolate_kernels
 from chunkimg.ops.resample import PaddedArray, ResampledArray
 from chunkimg.volume import TimeAxis, Volume
@@ -348,6 +349,25 @@ def test_each_chunk_is_read_about_once(axis):
     assert small.shape == (8, 8, 8) and stored.passes < 0.3
 
 
+@pytest.mark.parametrize("kind", [{"chunks": (16, 16, 16)}, {"sequential": True}, {}])
+def test_views_and_scaled_values_are_read_by_chunks_of_their_source(kind):
+    stored, volume, ref = rotated((60, 70, 80), **kind)
+    shown = volume.crop(z=slice(55, 3, -1), y=slice(5, None), x=slice(70, None, -2))
+    shown = replace(shown, scaling=Scaling(0.5, 3))
+    values = shown.values[:]
+    stored.read = 0
+    data = resampling.resample_volume(shown, ref, fill=-1).data
+    with data.reader() as read:
+        found = [
+            read((range(at, min(at + 9, data.shape[0])), range(data.shape[1]), range(data.shape[2])))
+            for at in range(0, data.shape[0], 9)
+        ]
+    assert kind == {} or stored.passes <= 1
+    expected = resampling.resample_volume(volume_of(values, shown.grid.matrix), ref, fill=-1).data[:]
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    np.testing.assert_array_equal(data[:], expected)
+
+
 def test_a_sequential_source_is_read_once_by_a_pass():
     stored, volume, ref = rotated((60, 70, 80), sequential=True)
     data = resampling.resample_volume(volume, ref).data
@@ -526,10 +546,6 @@ def test_worlds_must_be_one():
 def test_scaled_values_are_resampled():
     stored = noise((6, 7, 8), "i2")
     volume = volume_of(stored, np.eye(4))
-    from dataclasses import replace
-
-    from chunkimg.lazy import Scaling
-
     scaled = replace(volume, scaling=Scaling(0.5, 10))
     ref = Grid((9, 8, 7), aff.compose((0.8,) * 3, turned(9, 1), (0.3, 0.2, 0.1)))
     found = resampling.resample_volume(scaled, ref, fill=np.nan)

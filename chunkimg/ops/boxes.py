@@ -14,12 +14,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from ..chunks import BUDGET, block_shape, regions
-from ..lazy import Block, LazyArray, Reader, Region
+from ..lazy import Block, LazyArray, Reader, Region, ScaledArray, ViewArray
 
 __all__ = ["KEPT", "Boxes", "open_boxes"]
 
@@ -68,7 +69,15 @@ def open_boxes(source: LazyArray, whole: bool) -> Iterator[Boxes]:
         Whether boxes are taken from everywhere in it, as in a pass that is worth a temporary file.
     """
     source.prepare()
-    if source.front_to_back and whole:
+    spools = source.front_to_back and whole
+    if isinstance(source, ScaledArray):
+        # what is kept is what is stored
+        with open_boxes(source.source, whole) as inner:
+            yield _Through(inner, lambda box: (box, None), source.scaling.apply)
+    elif isinstance(source, ViewArray) and _is_grid(source) and not (spools and source.file_order is not None):
+        with open_boxes(source.source, whole) as inner:
+            yield _Through(inner, partial(_shown, source), source._turned)
+    elif spools:
         with _spooled(source) as values:
             yield _Mapped(source, lambda box: _lend(values, box))
     elif source.piecewise and source.chunks is None:
@@ -165,6 +174,42 @@ class _Kept:
                     self._bytes -= gone.nbytes
                     self._reading.pop(old, None)
             return block
+
+
+class _Through:
+    """Boxes of what is made of another array, or shows it."""
+
+    def __init__(
+        self,
+        inner: Boxes,
+        below: Callable[[Region], tuple[Region, tuple[slice, ...] | None]],
+        made: Callable[[Block], Block],
+    ) -> None:
+        self._inner, self._below, self._made = inner, below, made
+        self.anywhere, self.window_bytes = inner.anywhere, inner.window_bytes
+
+    def keys(self, box: Region) -> list[Key]:
+        return self._inner.keys(self._below(box)[0])
+
+    def fetch(self, keys: Iterable[Key]) -> Windows:
+        return self._inner.fetch(keys)
+
+    @contextmanager
+    def take(self, box: Region, windows: Windows | None = None) -> Iterator[Block]:
+        region, pick = self._below(box)
+        with self._inner.take(region, windows) as block:
+            yield self._made(block if pick is None else block[pick])
+
+
+def _is_grid(view: ViewArray) -> bool:
+    return all(isinstance(p, range) for p in view.picks)
+
+
+def _shown(view: ViewArray, box: Region) -> tuple[Region, tuple[slice, ...]]:
+    """The box of the source that holds one of a view, and what of it that shows."""
+    picks = [p for p in view._source_picks(box) if isinstance(p, range)]
+    region = tuple(range(min(p[0], p[-1]), max(p[0], p[-1]) + 1) for p in picks)
+    return region, tuple(slice(None, None, p.step if len(p) > 1 else None) for p in picks)
 
 
 @contextmanager
