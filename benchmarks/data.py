@@ -29,6 +29,20 @@ def affine() -> np.ndarray:
     return out
 
 
+def turned(depth: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """A grid of 1 mm around the middle of an image of so many planes, turned by 20 degrees: sizes x, y, z; affine."""
+    angle = np.radians(20)
+    about_x = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    image = affine()
+    spacing = np.linalg.norm(image[:3, :3], axis=0)
+    shape = np.rint(spacing * (512, 512, depth)).astype(int)
+    out = np.eye(4)
+    out[:3, :3] = about_x @ (image[:3, :3] / spacing)
+    middle = image[:3, :3] @ ((np.array((512, 512, depth)) - 1) / 2) + image[:3, 3]
+    out[:3, 3] = middle - out[:3, :3] @ ((shape - 1) / 2)
+    return tuple(shape.tolist()), out
+
+
 def write_nifti(path: Path, mib: int, seed: int = 20) -> None:
     """A CT-like int16 ``.nii`` of 512 × 512 × n voxels, `mib` MiB: smooth anatomy and noise."""
     rng = np.random.default_rng(seed)
@@ -222,6 +236,25 @@ class Data:
                 shutil.copyfileobj(raw, out, 1 << 22)
 
         return self._kept("ct6.nii.gz", make)
+
+    def _turned(self) -> Path:
+        """An image of the turned grid; of its voxels, a hole, nothing is read."""
+
+        def make(path: Path) -> None:
+            import nibabel as nib
+
+            shape, matrix = turned(self.depth)
+            header = nib.Nifti1Header()
+            header.set_data_shape(shape)
+            header.set_data_dtype(np.uint8)
+            header.set_sform(matrix, 1)
+            header.set_xyzt_units("mm", "sec")
+            header["vox_offset"] = 352
+            with path.open("wb") as f:
+                f.write(header.binaryblock)
+                f.truncate(352 + int(np.prod(shape)))
+
+        return self._kept("turned.nii", make)
 
     def _many4(self) -> Path:
         return self._kept("many4.zarr", lambda path: _write_many(path, grid_of(1e4 * self.mib / 512)))

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .data import Data, voxels
+from .data import Data, affine, turned, voxels
 
 #: planes compared at a time
 SLAB = 32
@@ -318,3 +318,45 @@ def label_pyramid(data: Data, output: Path, printed: str) -> None:
         if not np.array_equal(np.sum([level == p for p in parts], axis=0, dtype=np.uint8), np.max(votes, axis=0)):
             raise Wrong(f"level of shape {level.shape} is not the mode of the one before")
         before = level
+
+
+@functools.lru_cache
+def _expected(path: str, method: str) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Some planes as scipy has them, and where that is certain: not at the border, nor halfway between voxels."""
+    from scipy.ndimage import map_coordinates
+
+    source = voxels(path)
+    shape, matrix = turned(len(source))
+    to_index = np.linalg.inv(affine()) @ matrix
+    out = []
+    for z in np.linspace(0, shape[2] - 1, 5)[1:-1].astype(int).tolist():
+        y, x = np.indices(shape[1::-1])
+        at = np.einsum("ij,jyx->iyx", to_index[:3], np.stack([x, y, np.full_like(x, z), np.ones_like(x)]))[::-1]
+        sure = np.all([(a > 0.01) & (a < n - 1.01) for a, n in zip(at, source.shape, strict=True)], axis=0)
+        if method == "nearest":
+            sure &= np.all(np.abs(at - np.floor(at) - 0.5) > 1e-4, axis=0)
+        low = max(0, int(at[0].min()) - 2)
+        part = np.array(source[low : max(low, int(at[0].max())) + 3])
+        at[0] -= low
+        wide = part.astype("f4") if method == "linear" else part
+        out.append((z, map_coordinates(wide, at, order=int(method == "linear"), mode="nearest"), sure))
+    return out
+
+
+def resampled(method: str) -> Check:
+    """The output is the image on the turned grid; integers may be rounded or cut off."""
+
+    def check(data: Data, output: Path, printed: str) -> None:
+        import nibabel as nib
+
+        shape, _ = turned(data.depth)
+        values = largest(output) if output.is_dir() else np.asarray(nib.load(output).dataobj).T
+        if tuple(values.shape) != shape[::-1]:
+            raise Wrong(f"shape {values.shape}, expected {shape[::-1]}")
+        for z, plane, sure in _expected(data["ct"], method):
+            apart = np.abs(values[z].astype("f8") - plane)[sure]
+            wrong = np.mean(apart > (1.01 if method == "linear" else 0))
+            if wrong > (0 if method == "linear" else 1e-4):
+                raise Wrong(f"of plane {z} {100 * wrong:.3g} % differ, by up to {apart.max():.4g}")
+
+    return check

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import verify
 from .suite import Contender, Workload
 from .workloads_regions import DIRECT, REGIONS, TS
+from .workloads_resample import RESAMPLING
 
 CONVERT = ("-m", "chunkimg", "convert")
 CT = verify.voxels_of(verify.ct)
@@ -347,7 +348,7 @@ JOBS = (
     ),
 )
 
-WORKLOADS = (*CONVERSIONS, *REGIONS, *JOBS)
+WORKLOADS = (*CONVERSIONS, *REGIONS, *JOBS, *RESAMPLING)
 
 
 def _gzip_limit(took: dict[str, float], cores: int) -> list[tuple[str, float, str]]:

@@ -28,6 +28,7 @@ class _Group(click.Group):
         "diff": "cli_check",
         "labels": "cli_labels",
         "reorient": "cli_reorient",
+        "resample": "cli_resample",
         "stats": "cli_stats",
         "validate": "cli_check",
     }

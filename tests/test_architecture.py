@@ -93,13 +93,13 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "checking", "compare", "filters", "patches", "sampling", "statistics", "transforms"},
+    {"api", "checking", "compare", "filters", "patches", "resampling", "sampling", "statistics", "transforms"},
     {"label_stats"},
     {"pixels"},
     {"accessor"},
     {"cli_common"},
     {"cli_output"},
-    {"cli_check", "cli_index", "cli_labels", "cli_reorient", "cli_stats"},
+    {"cli_check", "cli_index", "cli_labels", "cli_reorient", "cli_resample", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -193,8 +193,9 @@ def test_public_names():
         "center", "coarsen", "complex_part", "corners", "count_labels", "crop_like", "crop_world", "direction",
         "extent", "flip", "grid", "histogram", "is_label", "label_colors", "label_names", "label_stats",
         "map_overlap", "map_patches", "numpy", "orientation", "origin", "pad", "patches", "properties", "reorient",
-        "require_same_grid", "same_grid", "sample", "save", "smooth", "snap_to", "space", "spacing", "split", "stats",
-        "time_bounds", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "require_same_grid", "resample", "resample_to", "same_grid", "sample", "save", "smooth", "snap_to", "space",
+        "spacing", "split", "stats", "time_bounds", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
+        "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 
