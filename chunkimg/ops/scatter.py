@@ -18,7 +18,7 @@ import numpy as np
 from ..chunks import BUDGET, block_shape
 from ..indexing import Block, Indices, Reader, Region, as_range
 from ..lazy import LazyArray, Scaling, ViewArray
-from .points import Corners, picked, value_type, weighted
+from .points import Corners, Voxels, value_type, weighted
 
 __all__ = ["Part", "Scatter"]
 
@@ -27,7 +27,7 @@ _BLOCK = 2 << 20
 #: blocks alive at once of a source that is read front to back
 _ALIVE = 8
 #: values that are worked on at once: some arrays of this many elements are held
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -223,16 +223,17 @@ class Scatter:
         for k, (wanted, _) in enumerate(part.rest):
             if not isinstance(wanted, slice):
                 block = block.take(wanted, k)
-        out = np.empty((*block.shape[:-3], len(part.points)), self.dtype)
-        step = max(1, _AT_ONCE // max(1, math.prod(block.shape[:-3])))
+        voxels = Voxels(block, self.scaling, len(part.points))
+        out = np.empty((*voxels.lead, len(part.points)), self.dtype)
+        step = max(1, _AT_ONCE // max(1, math.prod(voxels.lead)))
         for start in range(0, len(part.points), step):
             s = slice(start, start + step)
             first = [i[s] for i in part.first]
             if self.linear:
                 weights = [(a[s], b[s]) for a, b in part.weights]
-                out[..., s] = weighted(block, first, [i[s] for i in part.last], weights, self.scaling)
+                out[..., s] = weighted(voxels, first, [i[s] for i in part.last], weights)
             else:
-                out[..., s] = picked(block, first, self.scaling)
+                out[..., s] = voxels.at(*first)
         return out
 
     def add(self, out: Block, part: Part, values: Block) -> None:
