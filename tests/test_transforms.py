@@ -1,8 +1,11 @@
 """Transforms against SimpleITK, NumPy and the formulas of FSL and AFNI; what of a field is read; damaged files."""
 
 import contextlib
+import gzip
 import itertools
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -493,3 +496,18 @@ def test_afni_works_without_obliquity(tmp_path):
     ours = ci.read_transform(path, reference=grid, moving=grid)
     expected = grid.to_world((shifted - AFFINE[:3, 3]) @ np.linalg.inv(plain).T)
     np.testing.assert_allclose(ours.map(grid.to_world(index)), expected, atol=1e-9)
+
+
+def test_the_document():
+    text = (Path(__file__).parent.parent / "docs" / "transforms.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    exec(compile(code, "transforms.md", "exec"), {})
+
+
+def test_a_field_in_gzip_without_an_index(tmp_path):
+    field, image = field_of()
+    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3)[:, :, :, None].astype("f4")
+    affine = np.array(ci.from_sitk(image).img.affine)
+    write(tmp_path / "a.nii", vectors, affine=affine, intent_code=1007)
+    (tmp_path / "1Warp.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    same(ci.read_transform(tmp_path / "1Warp.nii.gz"), field, around(image, 200), atol=1e-4)
