@@ -410,6 +410,20 @@ def test_names_of_fixed_length_in_hdf5(tmp_path):
     same(ci.read_transform(tmp_path / "a.h5"), KINDS[0])
 
 
+def test_fields_of_ants_in_hdf5(tmp_path):
+    """Single precision, compressed in pieces."""
+    h5py = pytest.importorskip("h5py")
+    field, image = field_of((20, 21, 22))
+    sitk.WriteTransform(field, str(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        group = file["TransformGroup/0"]
+        values = group["TransformParameters"][:].astype("f4")
+        del group["TransformParameters"]
+        group.create_dataset("TransformParameters", data=values, chunks=(1000,), compression="gzip")
+        group["TransformType"][0] = b"DisplacementFieldTransform_float_3_3"
+    same(ci.read_transform(tmp_path / "a.h5"), field, around(image, 300), atol=1e-5)
+
+
 def test_hdf5_needs_h5py(tmp_path, monkeypatch):
     (tmp_path / "a.h5").write_bytes(itk_files.HDF5 + bytes(100))
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
