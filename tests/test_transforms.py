@@ -1,8 +1,11 @@
 """Transforms against SimpleITK, NumPy and the formulas of FSL and AFNI; what of a field is read; damaged files."""
 
 import contextlib
+import gzip
 import itertools
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -407,6 +410,20 @@ def test_names_of_fixed_length_in_hdf5(tmp_path):
     same(ci.read_transform(tmp_path / "a.h5"), KINDS[0])
 
 
+def test_fields_of_ants_in_hdf5(tmp_path):
+    """Single precision, compressed in pieces."""
+    h5py = pytest.importorskip("h5py")
+    field, image = field_of((20, 21, 22))
+    sitk.WriteTransform(field, str(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        group = file["TransformGroup/0"]
+        values = group["TransformParameters"][:].astype("f4")
+        del group["TransformParameters"]
+        group.create_dataset("TransformParameters", data=values, chunks=(1000,), compression="gzip")
+        group["TransformType"][0] = b"DisplacementFieldTransform_float_3_3"
+    same(ci.read_transform(tmp_path / "a.h5"), field, around(image, 300), atol=1e-5)
+
+
 def test_hdf5_needs_h5py(tmp_path, monkeypatch):
     (tmp_path / "a.h5").write_bytes(itk_files.HDF5 + bytes(100))
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
@@ -493,3 +510,18 @@ def test_afni_works_without_obliquity(tmp_path):
     ours = ci.read_transform(path, reference=grid, moving=grid)
     expected = grid.to_world((shifted - AFFINE[:3, 3]) @ np.linalg.inv(plain).T)
     np.testing.assert_allclose(ours.map(grid.to_world(index)), expected, atol=1e-9)
+
+
+def test_the_document():
+    text = (Path(__file__).parent.parent / "docs" / "transforms.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    exec(compile(code, "transforms.md", "exec"), {})
+
+
+def test_a_field_in_gzip_without_an_index(tmp_path):
+    field, image = field_of()
+    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3)[:, :, :, None].astype("f4")
+    affine = np.array(ci.from_sitk(image).img.affine)
+    write(tmp_path / "a.nii", vectors, affine=affine, intent_code=1007)
+    (tmp_path / "1Warp.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    same(ci.read_transform(tmp_path / "1Warp.nii.gz"), field, around(image, 200), atol=1e-4)

@@ -18,7 +18,7 @@ import numpy as np
 from ..chunks import BUDGET, block_shape
 from ..indexing import Block, Indices, Reader, Region, as_range
 from ..lazy import LazyArray, Scaling, ViewArray
-from .points import Corners, picked, value_type, weighted
+from .points import Corners, Voxels, blended, value_type, weighted
 
 __all__ = ["Part", "Scatter"]
 
@@ -27,7 +27,7 @@ _BLOCK = 2 << 20
 #: blocks alive at once of a source that is read front to back
 _ALIVE = 8
 #: values that are worked on at once: some arrays of this many elements are held
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Part:
         Numbers of the points.
     first, last, weights
         Their voxels in the region, as for `points.weighted`.
+    whole : ndarray of bool
+        Which points have all their voxels in the region.
     rest : tuple of (array of int or slice, slice)
         For each axis of the image but z, y, x: what is wanted of the region, and where it belongs in the result.
     """
@@ -51,6 +53,7 @@ class Part:
     first: list[Indices]
     last: list[Indices]
     weights: list[tuple[Any, Any]]
+    whole: Any
     rest: tuple[tuple[Any, slice], ...]
 
 
@@ -69,8 +72,6 @@ class Scatter:
         Applied to the voxels.
     budget : int
         Memory in bytes for blocks of a source that is read front to back.
-    at_once : int
-        Where one region of at most this many bytes holds all voxels, it is the only block.
     """
 
     def __init__(
@@ -80,7 +81,6 @@ class Scatter:
         method: str,
         scaling: Scaling | None = None,
         budget: int = BUDGET,
-        at_once: int = 0,
     ) -> None:
         self.corners, self.scaling, self.linear = corners, scaling, method == "linear"
         shown = _Shown.of(array)
@@ -98,8 +98,6 @@ class Scatter:
             front_to_back=source.front_to_back and source.file_order is not None,
             target=max(1 << 20, budget // _ALIVE) if source.front_to_back else _BLOCK,
         )
-        if at_once and math.prod(map(len, self._one_region())) * source.dtype.itemsize <= at_once:
-            self.block = source.shape
         #: what is stored as a whole is asked for as a whole where parts of it are not cheaper
         self._whole = source.chunks is not None and not source.piecewise and not source.front_to_back
 
@@ -191,11 +189,13 @@ class Scatter:
         region = [range(self.fixed.get(a, 0), self.fixed.get(a, 0) + 1) for a in range(self.source.ndim)]
         zeros = np.zeros(len(points), np.int64)
         first, last = [zeros] * 3, [zeros] * 3
+        whole = np.ones(len(points), np.bool_)
         weights: list[tuple[Any, Any]] = [(np.ones(len(points)), np.zeros(len(points)))] * 3
         for k, a in self._space:
             low, high = (self.picks[k - 3][c[k][points]] for c in (self.corners.low, self.corners.high))
             here, part = place[a][group], self.corners.part[k][points]
             in_low, in_high = low // self.block[a] == here, high // self.block[a] == here
+            whole &= in_low & in_high
             # one of the two is here
             low, high = np.where(in_low, low, high), np.where(in_high, high, low)
             begin = int(here) * self.block[a]
@@ -210,7 +210,7 @@ class Scatter:
             if axis is not None:
                 region[axis] = line
             rest.append((wanted, at))
-        return Part(tuple(region), points, first, last, weights, tuple(rest))
+        return Part(tuple(region), points, first, last, weights, whole, tuple(rest))
 
     # ------------------------------------------------------------------ values
 
@@ -223,16 +223,19 @@ class Scatter:
         for k, (wanted, _) in enumerate(part.rest):
             if not isinstance(wanted, slice):
                 block = block.take(wanted, k)
-        out = np.empty((*block.shape[:-3], len(part.points)), self.dtype)
-        step = max(1, _AT_ONCE // max(1, math.prod(block.shape[:-3])))
-        for start in range(0, len(part.points), step):
-            s = slice(start, start + step)
-            first = [i[s] for i in part.first]
-            if self.linear:
-                weights = [(a[s], b[s]) for a, b in part.weights]
-                out[..., s] = weighted(block, first, [i[s] for i in part.last], weights, self.scaling)
-            else:
-                out[..., s] = picked(block, first, self.scaling)
+        voxels = Voxels(block, self.scaling, len(part.points))
+        if not self.linear:
+            return voxels.at(*part.first)
+        out = blended(voxels, part.first, part.last, [b for _, b in part.weights])
+        apart = ~part.whole
+        if not voxels.finite:
+            apart |= ~np.isfinite(out).all(axis=tuple(range(out.ndim - 1)))
+        apart = np.flatnonzero(apart)
+        step = max(1, _AT_ONCE // max(1, math.prod(voxels.lead)))
+        for start in range(0, len(apart), step):
+            some = apart[start : start + step]
+            first, last = ([i[some] for i in ends] for ends in (part.first, part.last))
+            out[..., some] = weighted(voxels, first, last, [(a[some], b[some]) for a, b in part.weights])
         return out
 
     def add(self, out: Block, part: Part, values: Block) -> None:
@@ -257,15 +260,6 @@ class Scatter:
             part = self.part(key)
             self.add(out, part, self.values(part, read(part.region)))
         return self.finished(out)
-
-    def _one_region(self) -> Region:
-        """What holds the voxels of all points."""
-        region = [range(n) for n in self.source.shape]
-        low, high = self._voxels(self.corners.low), self._voxels(self.corners.high)
-        for a in low:
-            ends = [f(v[a]) for v in (low, high) for f in (np.min, np.max)]
-            region[a] = range(int(min(ends)), int(max(ends)) + 1)
-        return tuple(region)
 
 
 @dataclass(frozen=True)

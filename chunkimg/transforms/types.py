@@ -7,6 +7,7 @@ resampling asks for. Transforms are immutable and pickle in a few kB, whatever t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ import chunkimg.geometry.frames as frames
 from ..errors import GeometryError
 from ..geometry import Grid
 from ..lazy import ViewArray
-from ..ops.points import corners_of
+from ..ops.points import Voxels, blended, corners_of, positions_in
 from ..ops.scatter import Scatter
 from ..volume import Volume
 
@@ -135,16 +136,31 @@ class DisplacementField:
     def map(self, points: ArrayLike) -> Array:
         """World points of the moving image, shape (..., 3), of those of the reference."""
         given = np.asarray(points, np.float64)
-        with np.errstate(invalid="ignore"):
-            index = self.grid.to_index(given.reshape(-1, 3) if given.shape[-1:] == (3,) else given)
+        if given.shape[-1:] != (3,):
+            raise GeometryError(f"points have shape (..., 3) in x, y, z order, found {given.shape}")
         out = given.reshape(-1, 3).copy()
-        inside, corners = corners_of(index, self.grid.shape, "linear")
+        inside, at = positions_in(out, aff.inverse(self.grid.matrix), self.grid.shape)
         if len(inside):
-            scatter = Scatter(self._volume.data, corners, "linear", self._volume.scaling, at_once=_AT_ONCE)
-            # in this thread: it is one of many that map points, and must not wait for others
-            found = scatter.gathered(scatter.source._read)
-            out[inside] += frames.rows_to_space(found, self._vectors, self.grid.space).T
+            out[inside] += frames.rows_to_space(self._vectors_at(at), self._vectors, self.grid.space).T
         return out.reshape(given.shape)
+
+    def _vectors_at(self, at: Array) -> Array:
+        """Displacements between voxels, shape (3, n), at indices along z, y, x.
+
+        Read in this thread: it is one of many that map points, and must not wait for others.
+        """
+        data, scaling = self._volume.data, self._volume.scaling
+        low, high = np.floor(at.min(axis=1)).astype(int).tolist(), np.ceil(at.max(axis=1)).astype(int).tolist()
+        region = (range(_SPACE), *(range(a, b + 1) for a, b in zip(low, high, strict=True)))
+        if math.prod(map(len, region)) * data.dtype.itemsize <= _AT_ONCE:
+            voxels = Voxels(data._read(region), scaling, at.shape[1])
+            at = at - np.array(low)[:, None]
+            first = at.astype(np.int64)
+            part = at - first
+            return blended(voxels, list(first), list(first + (part > 0)), list(part))
+        _, corners = corners_of(at[::-1].T, self.grid.shape, "linear")
+        scatter = Scatter(data, corners, "linear", scaling)
+        return scatter.gathered(scatter.source._read)
 
     def inverse(self) -> DisplacementField:
         """Refused: a field has no inverse in closed form.
