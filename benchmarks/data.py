@@ -29,6 +29,20 @@ def affine() -> np.ndarray:
     return out
 
 
+def turned(depth: int) -> tuple[tuple[int, ...], np.ndarray]:
+    """A grid of 1 mm around the middle of an image of so many planes, turned by 20 degrees: sizes x, y, z; affine."""
+    angle = np.radians(20)
+    about_x = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    image = affine()
+    spacing = np.linalg.norm(image[:3, :3], axis=0)
+    shape = np.rint(spacing * (512, 512, depth)).astype(int)
+    out = np.eye(4)
+    out[:3, :3] = about_x @ (image[:3, :3] / spacing)
+    middle = image[:3, :3] @ ((np.array((512, 512, depth)) - 1) / 2) + image[:3, 3]
+    out[:3, 3] = middle - out[:3, :3] @ ((shape - 1) / 2)
+    return tuple(shape.tolist()), out
+
+
 def write_nifti(path: Path, mib: int, seed: int = 20) -> None:
     """A CT-like int16 ``.nii`` of 512 × 512 × n voxels, `mib` MiB: smooth anatomy and noise."""
     rng = np.random.default_rng(seed)
@@ -56,13 +70,29 @@ def write_labels(path: Path, mib: int) -> None:
     _write_planes(path, mib, plane)
 
 
-def _write_planes(path: Path, mib: int, plane: Callable[[int, np.ndarray, np.ndarray], np.ndarray]) -> None:
+def write_cells(path: Path, mib: int, grid: tuple[int, int, int]) -> None:
+    """Cells with curved walls of background between them, int32: so many along z (of 512 planes), y and x."""
+
+    def plane(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        depth = z * grid[0] / 512 + 0.15 * np.sin(5 * x) * np.cos(4 * y)
+        row = (y + 1) * grid[1] / 2 + 0.3 * np.sin(7 * x + z / 31)
+        column = (x + 1) * grid[2] / 2 + 0.3 * np.cos(5 * y - z / 23)
+        at = [np.floor(v) for v in (depth, row, column)]
+        wall = np.min([v - f for v, f in zip((row, column), at[1:], strict=True)], axis=0) < 0.08
+        return np.where(wall, 0, 1 + ((at[0] + 1) * (grid[1] + 2) + at[1] + 1) * (grid[2] + 2) + at[2] + 1)
+
+    _write_planes(path, mib, plane, np.int32)
+
+
+def _write_planes(
+    path: Path, mib: int, plane: Callable[[int, np.ndarray, np.ndarray], np.ndarray], dtype: type = np.int16
+) -> None:
     import nibabel as nib
 
     depth = mib * 2
     header = nib.Nifti1Header()
     header.set_data_shape((512, 512, depth))
-    header.set_data_dtype(np.int16)
+    header.set_data_dtype(dtype)
     header.set_sform(affine(), 1)
     header.set_qform(affine(), 1)
     header.set_xyzt_units("mm", "sec")
@@ -72,13 +102,13 @@ def _write_planes(path: Path, mib: int, plane: Callable[[int, np.ndarray, np.nda
     with path.open("wb") as f:
         f.write(header.binaryblock + b"\0\0\0\0")
         for z in range(depth):
-            f.write(plane(z, y, x).astype("<i2").tobytes())
+            f.write(plane(z, y, x).astype(dtype).tobytes())
 
 
-def voxels(nifti: Path | str) -> np.ndarray:
+def voxels(nifti: Path | str, dtype: str = "<i2") -> np.ndarray:
     """Those of an image written here, z, y, x, mapped."""
-    depth = (os.path.getsize(nifti) - 352) // (512 * 512 * 2)
-    return np.memmap(nifti, "<i2", "r", 352, (depth, 512, 512))
+    depth = (os.path.getsize(nifti) - 352) // (512 * 512 * np.dtype(dtype).itemsize)
+    return np.memmap(nifti, dtype, "r", 352, (depth, 512, 512))
 
 
 def _write_many(path: Path, grid: tuple[int, int, int], edge: int = 16, *, filled: bool = True) -> None:
@@ -193,6 +223,12 @@ class Data:
     def _labels(self) -> Path:
         return self._kept("labels.nii", lambda path: write_labels(path, self.mib))
 
+    def _cells500(self) -> Path:
+        return self._kept("cells500.nii", lambda path: write_cells(path, self.mib, (8, 8, 8)))
+
+    def _cells100k(self) -> Path:
+        return self._kept("cells100k.nii", lambda path: write_cells(path, self.mib, (46, 46, 46)))
+
     def _ct_gz(self) -> Path:
         # not the name of ct.nii with .gz: SimpleITK would read that one instead
         def make(path: Path) -> None:
@@ -200,6 +236,25 @@ class Data:
                 shutil.copyfileobj(raw, out, 1 << 22)
 
         return self._kept("ct6.nii.gz", make)
+
+    def _turned(self) -> Path:
+        """An image of the turned grid; of its voxels, a hole, nothing is read."""
+
+        def make(path: Path) -> None:
+            import nibabel as nib
+
+            shape, matrix = turned(self.depth)
+            header = nib.Nifti1Header()
+            header.set_data_shape(shape)
+            header.set_data_dtype(np.uint8)
+            header.set_sform(matrix, 1)
+            header.set_xyzt_units("mm", "sec")
+            header["vox_offset"] = 352
+            with path.open("wb") as f:
+                f.write(header.binaryblock)
+                f.truncate(352 + int(np.prod(shape)))
+
+        return self._kept("turned.nii", make)
 
     def _many4(self) -> Path:
         return self._kept("many4.zarr", lambda path: _write_many(path, grid_of(1e4 * self.mib / 512)))
@@ -228,6 +283,12 @@ class Data:
 
     def _labels_zarr(self) -> Path:
         return self._made("labels.ome.zarr", "convert", self["labels"])
+
+    def _cells500_zarr(self) -> Path:
+        return self._made("cells500.ome.zarr", "convert", self["cells500"])
+
+    def _cells100k_zarr(self) -> Path:
+        return self._made("cells100k.ome.zarr", "convert", self["cells100k"])
 
     def _ct_nrrd(self) -> Path:
         return self._made("ct.nrrd", "convert", self["ct"])

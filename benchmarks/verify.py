@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .data import Data, voxels
+from .data import Data, affine, turned, voxels
 
 #: planes compared at a time
 SLAB = 32
@@ -241,3 +241,122 @@ def label_counts(data: Data, output: Path, printed: str) -> None:
     found = said["labels"] if "labels" in said else said["counts"]
     if found != expected:
         raise Wrong(f"counts of {len(found)} labels differ from those of {len(expected)}")
+
+
+@functools.cache
+def _label_truth(labels: str, image: str) -> dict[str, np.ndarray]:
+    """Of each label by NumPy, plane by plane."""
+    names, values = voxels(labels, "<i4"), voxels(image)
+    size = int(names.max()) + 1
+    sums = {key: np.zeros(size) for key in ("voxels", "x", "y", "z", "sum", "squares")}
+    low, high = np.full(size, 32767, np.int16), np.full(size, -32768, np.int16)
+    y, x = (np.asarray(v, np.float64).reshape(-1) for v in np.mgrid[: names.shape[1], : names.shape[2]])
+    for z, (plane, shown) in enumerate(zip(names, values, strict=True)):
+        flat, each = plane.reshape(-1), shown.reshape(-1).astype(np.float64)
+        for key, weights in (("voxels", None), ("x", x), ("y", y), ("sum", each), ("squares", each**2)):
+            sums[key] += np.bincount(flat, weights, size)
+        sums["z"] += z * np.bincount(flat, minlength=size)
+        np.minimum.at(low, flat, shown.reshape(-1))
+        np.maximum.at(high, flat, shown.reshape(-1))
+    there = np.flatnonzero(sums["voxels"])
+    there = there[there != 0]
+    n = sums["voxels"][there]
+    mean = sums["sum"][there] / n
+    centroid = np.stack([sums[d][there] / n for d in "xyz"], -1)
+    std = np.sqrt(np.maximum(sums["squares"][there] / n - mean**2, 0))
+    return {
+        "label": there,
+        "voxels": n,
+        "centroid": centroid,
+        "mean": mean,
+        "std": std,
+        "min": low[there],
+        "max": high[there],
+        "sum": sums["sum"][there],
+    }
+
+
+def label_statistics(labels: str) -> Check:
+    """What was saved, or printed, of each label is right."""
+
+    def check(data: Data, output: Path, printed: str) -> None:
+        if output.exists():
+            with np.load(output) as found:
+                said = dict(found)
+        else:
+            rows = json.loads(printed)["labels"]
+            said = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+            said["centroid"] = said["centroid_index"]
+        for key, expected in _label_truth(data[labels], data["ct"]).items():
+            found = said[key]
+            if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-6, atol=1e-4):
+                raise Wrong(f"{key} of labels differs: {found[:3]} ..., expected {expected[:3]} ...")
+
+    return check
+
+
+def label_pyramid(data: Data, output: Path, printed: str) -> None:
+    """Level 0 holds the labels; further levels get smaller and hold no other label, each a most frequent one."""
+    source = voxels(data["labels"])
+    levels = arrays(output)
+    if len(levels) < 2:
+        raise Wrong("there are no coarser levels")
+    before = np.squeeze(levels[0][...])
+    if not np.array_equal(before, source):
+        raise Wrong("voxels differ from the source")
+    for array in levels[1:]:
+        level = np.squeeze(array[...])
+        factors = [round(a / b) for a, b in zip(before.shape, level.shape, strict=True)]
+        parts = [
+            before[tuple(slice(k, n * f, f) for k, f, n in at)]
+            for at in (
+                list(zip(corner, factors, level.shape, strict=True))
+                for corner in itertools.product(*(range(f) for f in factors))
+            )
+        ]
+        votes = [np.sum([p == part for p in parts], axis=0, dtype=np.uint8) for part in parts]
+        if not np.array_equal(np.sum([level == p for p in parts], axis=0, dtype=np.uint8), np.max(votes, axis=0)):
+            raise Wrong(f"level of shape {level.shape} is not the mode of the one before")
+        before = level
+
+
+@functools.lru_cache
+def _expected(path: str, method: str) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Some planes as scipy has them, and where that is certain: not at the border, nor halfway between voxels."""
+    from scipy.ndimage import map_coordinates
+
+    source = voxels(path)
+    shape, matrix = turned(len(source))
+    to_index = np.linalg.inv(affine()) @ matrix
+    out = []
+    for z in np.linspace(0, shape[2] - 1, 5)[1:-1].astype(int).tolist():
+        y, x = np.indices(shape[1::-1])
+        at = np.einsum("ij,jyx->iyx", to_index[:3], np.stack([x, y, np.full_like(x, z), np.ones_like(x)]))[::-1]
+        sure = np.all([(a > 0.01) & (a < n - 1.01) for a, n in zip(at, source.shape, strict=True)], axis=0)
+        if method == "nearest":
+            sure &= np.all(np.abs(at - np.floor(at) - 0.5) > 1e-4, axis=0)
+        low = max(0, int(at[0].min()) - 2)
+        part = np.array(source[low : max(low, int(at[0].max())) + 3])
+        at[0] -= low
+        wide = part.astype("f4") if method == "linear" else part
+        out.append((z, map_coordinates(wide, at, order=int(method == "linear"), mode="nearest"), sure))
+    return out
+
+
+def resampled(method: str) -> Check:
+    """The output is the image on the turned grid; integers may be rounded or cut off."""
+
+    def check(data: Data, output: Path, printed: str) -> None:
+        import nibabel as nib
+
+        shape, _ = turned(data.depth)
+        values = largest(output) if output.is_dir() else np.asarray(nib.load(output).dataobj).T
+        if tuple(values.shape) != shape[::-1]:
+            raise Wrong(f"shape {values.shape}, expected {shape[::-1]}")
+        for z, plane, sure in _expected(data["ct"], method):
+            apart = np.abs(values[z].astype("f8") - plane)[sure]
+            wrong = np.mean(apart > (1.01 if method == "linear" else 0))
+            if wrong > (0 if method == "linear" else 1e-4):
+                raise Wrong(f"of plane {z} {100 * wrong:.3g} % differ, by up to {apart.max():.4g}")
+
+    return check

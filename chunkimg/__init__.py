@@ -14,14 +14,19 @@ __version__ = "0.1.0"
 
 #: public name -> module
 _NAMES = {
+    "Affine": "transforms.types",
     "ChunkImgError": "errors",
     "ChunkImgWarning": "errors",
+    "Composite": "transforms.types",
+    "DisplacementField": "transforms.types",
     "FormatError": "errors",
     "GeometryError": "errors",
     "Grid": "geometry",
     "MissingExtraError": "errors",
     "UnsupportedError": "errors",
+    "assemble": "patches",
     "build_index": "api",
+    "compose": "pixels",
     "concat_time": "image.concat",
     "convert": "api",
     "diff": "compare",
@@ -31,19 +36,25 @@ _NAMES = {
     "open_image": "api",
     "open_pyramid": "api",
     "read_header": "api",
+    "read_transform": "transforms.read",
     "save": "api",
     "validate": "checking",
 }
 
 __all__ = [
+    "Affine",
     "ChunkImgError",
     "ChunkImgWarning",
+    "Composite",
+    "DisplacementField",
     "FormatError",
     "GeometryError",
     "Grid",
     "MissingExtraError",
     "UnsupportedError",
+    "assemble",
     "build_index",
+    "compose",
     "concat_time",
     "convert",
     "diff",
@@ -53,6 +64,7 @@ __all__ = [
     "open_image",
     "open_pyramid",
     "read_header",
+    "read_transform",
     "save",
     "validate",
 ]
@@ -74,6 +86,10 @@ if TYPE_CHECKING:
     from .image.create import from_array
     from .interop.nibabel import from_nibabel
     from .interop.sitk import from_sitk
+    from .patches import assemble
+    from .pixels import compose
+    from .transforms.read import read_transform
+    from .transforms.types import Affine, Composite, DisplacementField
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,9 @@ class _Group(click.Group):
     #: command -> module that defines it
     elsewhere: ClassVar = {
         "diff": "cli_check",
+        "labels": "cli_labels",
         "reorient": "cli_reorient",
+        "resample": "cli_resample",
         "stats": "cli_stats",
         "validate": "cli_check",
     }

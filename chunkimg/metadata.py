@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from .errors import ChunkImgWarning, GeometryError
 from .geometry import Grid, Poses
 from .geometry import attrs as keys
 from .geometry.frames import canonical_time_unit, to_seconds
+from .lazy import LazyArray
 from .volume import TimeAxis, Volume
 
 __all__ = [
     "LABEL_INTENT",
     "check_property",
+    "computed",
     "headers_of",
     "is_label",
     "join",
@@ -124,6 +127,35 @@ def is_label(properties: Mapping[str, Any]) -> bool:
     if keys.LABEL in properties:
         return bool(properties[keys.LABEL])
     return properties.get("intent_code") == LABEL_INTENT or _SEGMENT in properties
+
+
+def computed(
+    volume: Volume, data: LazyArray, dims: tuple[str, ...] | None = None, channels: Mapping[str, Any] | None = None
+) -> Volume:
+    """The volume with other values, on the same grid; they are labels still only if they are integers.
+
+    Parameters
+    ----------
+    volume : Volume
+        What they were computed from.
+    data : LazyArray
+        Image values.
+    dims : tuple of str, optional
+        Where they are other ones.
+    channels : mapping, optional
+        Attributes of c, where they are other ones.
+    """
+    properties = volume.properties
+    if is_label(properties) and data.dtype.kind not in "biu":
+        properties = {**properties, keys.LABEL: False}
+    return replace(
+        volume,
+        data=data,
+        dims=dims or volume.dims,
+        scaling=None,
+        properties=properties,
+        channels=dict(volume.channels if channels is None else channels),
+    )
 
 
 def time_attrs(times: TimeAxis) -> dict[str, Any]:

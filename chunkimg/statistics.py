@@ -37,7 +37,18 @@ from .ops.stats import (
 )
 from .volume import Volume
 
-__all__ = ["PERCENTILES", "Histogram", "LabelCounts", "Stats", "count_labels", "histogram", "stats"]
+__all__ = [
+    "PERCENTILES",
+    "Histogram",
+    "LabelCounts",
+    "Stats",
+    "count_labels",
+    "histogram",
+    "require_labels",
+    "require_real",
+    "stats",
+    "volume_of",
+]
 
 #: what is reported unless others are asked for
 PERCENTILES = (1.0, 25.0, 50.0, 75.0, 99.0)
@@ -86,11 +97,11 @@ def stats(
     outside = [q for q in asked if not 0 <= q <= 100]
     if outside:
         raise ValueError(f"percentiles are numbers from 0 to 100, found {outside[0]:g}")
-    volume = _volume(image)
+    volume = volume_of(image)
     reads = _Reads(budget, progress)
     if volume.data.dtype.itemsize <= 2:
         return _stats_by_counts(volume, asked, bins, range, reads)
-    _require_real(volume.values.dtype)
+    require_real(volume.values.dtype)
     return _stats_by_passes(volume.values, asked, bins, range, reads)
 
 
@@ -133,13 +144,9 @@ def count_labels(image: Any, *, budget: int = BUDGET, progress: Progress | None 
     TypeError
         If the values are no integers.
     """
-    volume = _volume(image)
+    volume = volume_of(image)
+    require_labels(volume)
     source = volume.values
-    if source.dtype.kind not in "biu":
-        scaled = ", by an intensity scaling" if volume.scaling is not None else ""
-        raise TypeError(
-            f"labels are integers, this image holds {source.dtype}{scaled}; convert them: image.astype('i4')"
-        )
     reads = _Reads(budget, progress)
     if source.dtype.itemsize <= 2:
         values, counts = _counts_of_patterns(source, reads)
@@ -162,7 +169,8 @@ class _Reads:
         return reduce_blocks(source, step, combine, budget=self.budget, progress=self.progress)
 
 
-def _volume(image: Any) -> Volume:
+def volume_of(image: Any) -> Volume:
+    """The volume of an image."""
     if isinstance(image, Volume):
         return image
     from .image.build import to_volume
@@ -170,7 +178,16 @@ def _volume(image: Any) -> Volume:
     return to_volume(image)
 
 
-def _require_real(dtype: np.dtype[Any]) -> None:
+def require_labels(volume: Volume) -> None:
+    """Raise `TypeError` unless image values are integers."""
+    dtype = volume.values.dtype
+    if dtype.kind not in "biu":
+        scaled = ", by an intensity scaling" if volume.scaling is not None else ""
+        raise TypeError(f"labels are integers, this image holds {dtype}{scaled}; convert them: image.astype('i4')")
+
+
+def require_real(dtype: np.dtype[Any]) -> None:
+    """Raise `TypeError` unless values are real numbers."""
     if dtype.kind not in "biuf":
         way = "; take a part of them: abs(image), image.real or image.imag" if dtype.kind == "c" else ""
         raise TypeError(f"statistics are of real numbers, this image holds {dtype}{way}")
@@ -198,7 +215,7 @@ def _stats_by_counts(
 
 
 def _counts_of_patterns(source: LazyArray, reads: _Reads) -> Counts:
-    _require_real(source.dtype)
+    require_real(source.dtype)
     fast = worth(source.nbytes)
     nothing = np.zeros(1 << 8 * source.dtype.itemsize, np.int64)
     table = reads(source, lambda block: count_digits(digits(flat(block))[0], fast), _added, nothing)

@@ -19,7 +19,8 @@ LAYERS = [
     {"gather"},
     {"lazy"},
     {"volume"},
-    {"metadata", "encode", "align"},
+    {"align", "encode", "lengths", "metadata"},
+    {"labelling"},
     {"chunks"},
     {"ops"},
     {
@@ -72,6 +73,7 @@ LAYERS = [
         "io.zarr_array",
         "io.compare",
         "io.spool",
+        "io.together",
         "io.reduce",
         "io.file_check",
     },
@@ -91,11 +93,13 @@ LAYERS = [
     {"io.registry"},
     {"image"},
     {"interop"},
-    {"api", "compare", "checking", "statistics"},
+    {"api", "checking", "compare", "filters", "patches", "resampling", "sampling", "statistics", "transforms"},
+    {"label_stats"},
+    {"pixels"},
     {"accessor"},
     {"cli_common"},
     {"cli_output"},
-    {"cli_check", "cli_index", "cli_reorient", "cli_stats"},
+    {"cli_check", "cli_index", "cli_labels", "cli_reorient", "cli_resample", "cli_stats"},
     {"cli", "engine"},
     {"__main__", ""},
 ]
@@ -185,11 +189,13 @@ def test_public_names():
     from chunkimg.accessor import ImageAccessor
 
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
-        "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
-        "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
-        "properties", "require_same_grid", "same_grid", "save", "snap_to", "space", "spacing", "stats", "to_index",
-        "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
-        "coarsen", "crop_like", "flip", "pad", "reorient", "time_bounds",
+        "access", "affine", "affine_at", "as_label", "assign_geometry", "astype_checked", "astype_rescaled", "bounds",
+        "center", "coarsen", "complex_part", "corners", "count_labels", "crop_like", "crop_world", "direction",
+        "extent", "flip", "grid", "histogram", "is_label", "label_colors", "label_names", "label_stats",
+        "map_overlap", "map_patches", "numpy", "orientation", "origin", "pad", "patches", "properties", "reorient",
+        "require_same_grid", "resample", "resample_to", "same_grid", "sample", "save", "smooth", "snap_to", "space",
+        "spacing", "split", "stats", "time_bounds", "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk",
+        "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkimg as ci
-from chunkimg.io import gzip_access, gzip_build, gzip_read, streams
+from chunkimg.io import gzip_access, gzip_along, gzip_build, gzip_read, streams
 from chunkimg.io.file_array import file_array
 from chunkimg.io.files import Layout
 from chunkimg.io.gzip_access import SUFFIX, GzipAccess
@@ -58,7 +59,7 @@ def test_streams(tmp_path, name, start):
     assert out == content
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("single", 6, 9), ("one block", 1, 1), ("tiny members", 1, 1)])
+@pytest.mark.parametrize(("name", "least", "most"), [("single", 5, 9), ("one block", 1, 1), ("tiny members", 1, 1)])
 def test_number_of_checkpoints(tmp_path, name, least, most):
     content, stream = STREAMS[name]
     access = GzipAccess(stream_file(tmp_path, stream), len(content))
@@ -392,6 +393,10 @@ def test_cache_that_cannot_be_written(scan, monkeypatch, tmp_path):
 
 def test_without_indexed_gzip(scan, monkeypatch, used):
     path, data = scan
+    # blocks of fixed codes are found by nobody else, and the file is too long for an index without them
+    monkeypatch.setattr(gzip_along, "_REST", 2)
+    plain = gzip.decompress(Path(path).read_bytes())
+    Path(path).write_bytes(deflated(plain, 6, 8, 31, 9, zlib.Z_FIXED))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "indexed_gzip", None)
         image = ci.open_image(path)
@@ -497,7 +502,7 @@ def test_build_index(scan, tmp_path):
             counts.append(-count)
 
     assert ci.build_index(path, progress=Count()) == [path + SUFFIX]
-    assert counts[0] == 2 * (352 + voxels().nbytes) and sum(counts) == 0
+    assert counts[0] == 352 + voxels().nbytes and sum(counts) == 0
     stamp = os.stat(path + SUFFIX).st_ino
     assert ci.build_index(path) == [path + SUFFIX] and os.stat(path + SUFFIX).st_ino == stamp
     ci.build_index(path, force=True)

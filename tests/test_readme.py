@@ -79,6 +79,15 @@ def test_streaming_subtract(tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(ci.open_image(names[2]).values, data[0].astype(int) - data[1])
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_tiled_inference(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tiled_inference.py", "--demo"])
+    runpy.run_path(str(ROOT / "examples" / "tiled_inference.py"), run_name="__main__")
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed] == ["air", "soft tissue", "bone"]
+    assert sum(int(line.split()[-5]) for line in printed) == 40 * 150 * 120
+
+
 def test_links_in_documents():
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):

@@ -9,7 +9,10 @@ import xarray as xr
 from ..api import save
 from ..image import show
 from ..image.properties import Properties
+from .filters import FiltersPart
 from .labels import LabelsPart
+from .points import PointsPart
+from .resampling import ResamplingPart
 from .space import SpacePart
 from .time import TimePart
 from .values import ValuesPart
@@ -18,7 +21,7 @@ __all__ = ["ImageAccessor"]
 
 
 @xr.register_dataarray_accessor("img")
-class ImageAccessor(SpacePart, TimePart, ValuesPart, LabelsPart):
+class ImageAccessor(SpacePart, ValuesPart, LabelsPart, FiltersPart, PointsPart, TimePart, ResamplingPart):
     """Geometry, properties and output of an image: ``image.img``.
 
     All geometry is computed from the coordinates x, y, z and so is right after any slicing, flipping or transposing.

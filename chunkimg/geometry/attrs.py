@@ -29,6 +29,7 @@ __all__ = [
     "DIRECTION",
     "GEOMETRY_KEYS",
     "HEADER_KEYS",
+    "IMAGE_LABEL",
     "INTERNAL_KEYS",
     "LABEL",
     "NIFTI_HEADER",
@@ -67,6 +68,8 @@ NIFTI_HEADER = "nifti_header"
 NRRD_HEADER = "nrrd_header"
 #: whether the voxels are labels, not intensities
 LABEL = "is_label"
+#: colours and properties of labels, as OME-Zarr has them
+IMAGE_LABEL = "image-label"
 
 #: keys of the image that are computed for the user and never set by hand
 GEOMETRY_KEYS = frozenset({_AFFINE, SPACING, _ORIGIN, DIRECTION, _SHAPE, SPACE, POSES})

@@ -34,6 +34,7 @@ __all__ = [
     "check_space",
     "from_seconds",
     "in_unit",
+    "map_to_space",
     "mm_per",
     "ome_unit",
     "ras_direction",
@@ -119,6 +120,11 @@ def rows_to_space(affine: NDArray[np.float64], source: str, target: str) -> NDAr
             # 0 - x instead of -x: zeros stay +0.0, so flipping twice is the identity bit for bit
             out[row] = 0.0 - out[row]
     return out
+
+
+def map_to_space(matrix: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
+    """Express a world-to-world affine, shape (4, 4), in another space; exact, as `rows_to_space`."""
+    return rows_to_space(rows_to_space(matrix, source, target).T, source, target).T
 
 
 def axis_codes(direction: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,8 @@ from ..geometry import Grid, Poses
 from ..geometry import affine as aff
 from ..geometry import attrs as keys
 from ..geometry.frames import check_space, rows_to_space
-from ..metadata import check_property
+from ..labelling import with_labels
+from ..metadata import check_property, properties_of
 from ..volume import DIMS, TimeAxis, Volume
 from .build import assemble, grid_of, spatial_coordinates
 from .computed import ComputedArray
@@ -252,6 +253,10 @@ def snap_to(image: xr.DataArray, other: xr.DataArray, tol: float = 0.1) -> xr.Da
     return _on_grid(image, grid)
 
 
-def as_label(image: xr.DataArray) -> xr.DataArray:
-    """The image declared to hold labels."""
-    return image.assign_attrs({keys.LABEL: True})
+def as_label(
+    image: xr.DataArray,
+    names: Mapping[int, str] | None = None,
+    colors: Mapping[int, Sequence[int]] | None = None,
+) -> xr.DataArray:
+    """The image declared to hold labels, with names and colours of them; see `ImageAccessor.as_label`."""
+    return image.assign_attrs(with_labels(properties_of(image.attrs), names, colors))

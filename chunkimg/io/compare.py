@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from ..chunks import block_shape, regions, slab_bytes
-from ..lazy import Block, LazyArray, Region
+from ..lazy import Block
 from ..ops.difference import Tally, Tolerance
 from ..volume import Volume
 from .copy import read_ahead
 from .format import Progress
-from .spool import spooled
+from .together import in_step
 
 __all__ = ["VoxelDifference", "compare_voxels"]
 
@@ -80,7 +77,7 @@ def compare_voxels(
     """
     values = None if stored else (_values_of(a), _values_of(b))
     tally = Tally(tolerance)
-    with _in_step(a.data, b.data, budget, progress) as (arrays, slabs), closing(read_ahead(arrays, slabs)) as blocks:
+    with in_step(a.data, b.data, budget, progress) as (arrays, slabs), closing(read_ahead(arrays, slabs)) as blocks:
         for region, (block_a, block_b) in blocks:
             tally.add(region, block_a, block_b, values)
             if progress is not None:
@@ -119,72 +116,3 @@ def _world(volume: Volume, index: dict[str, int]) -> tuple[float, float, float] 
         matrix = volume.poses.at(volume.times.values[index["t"]], volume.grid)
     x, y, z = (matrix @ [index["x"], index["y"], index["z"], 1.0])[:3].tolist()
     return x, y, z
-
-
-# ---------------------------------------------------------------------------------------------- order of reading
-
-
-@contextmanager
-def _in_step(
-    a: LazyArray, b: LazyArray, budget: int, progress: Progress | None
-) -> Iterator[tuple[list[LazyArray], Iterator[Region]]]:
-    """Both arrays, and slabs in an order that is cheap for both.
-
-    A sequential source (gzip) sets the order. One that would have to be decoded again for every slab is put into a
-    temporary file first.
-    """
-    arrays = [a, b]
-    spool = _to_spool(a, b, budget)
-    if progress is not None:
-        progress.start(a.nbytes + b.nbytes + sum(arrays[k].nbytes for k in spool))
-    with ExitStack() as stack:
-        for k in spool:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chunkimg-"))
-            arrays[k] = spooled(arrays[k], folder, budget, progress)
-        order, block = _slabs(arrays[0], arrays[1], budget)
-        yield arrays, regions(a.shape, block, order)
-
-
-def _to_spool(a: LazyArray, b: LazyArray, budget: int) -> list[int]:
-    """Which of the two cannot be read in step with the other."""
-    sequential = [k for k, s in enumerate((a, b)) if s.front_to_back]
-    against = [k for k in sequential if (a, b)[k].file_order is None]
-    if against or not sequential:
-        # the other one, read alone, has its own order
-        return against
-    if len(sequential) == 2:
-        return [] if _thick_order(a) == _thick_order(b) else [1]
-    unit = _unit(a, b, budget)
-    _, block = _slabs(a, b, budget)
-    cuts = unit is not None and any(s < min(u, n) for s, u, n in zip(block, unit, a.shape, strict=True))
-    return sequential if cuts else []
-
-
-def _thick_order(array: LazyArray) -> list[int]:
-    return [k for k in array.file_order or () if array.shape[k] > 1]
-
-
-def _slabs(a: LazyArray, b: LazyArray, budget: int) -> tuple[Sequence[int] | None, tuple[int, ...]]:
-    """Order of the axes, slowest first, and the shape of slabs."""
-    first = a if a.front_to_back or not b.front_to_back else b
-    order = first.file_order
-    block = block_shape(
-        a.shape,
-        a.dtype.itemsize + b.dtype.itemsize,
-        unit=_unit(a, b, budget),
-        order=order,
-        front_to_back=first.front_to_back,
-        target=slab_bytes(budget),
-    )
-    return order, block
-
-
-def _unit(a: LazyArray, b: LazyArray, budget: int) -> tuple[int, ...] | None:
-    """What slabs should not cut: whole chunks of both where these are few, or of one; nothing where they are large."""
-    if a.chunks is None or b.chunks is None:
-        return a.chunks or b.chunks
-    both = tuple(min(math.lcm(p, q), n) for p, q, n in zip(a.chunks, b.chunks, a.shape, strict=True))
-    few = math.prod(both) <= 8 * max(math.prod(a.chunks), math.prod(b.chunks))
-    most = 2 * slab_bytes(budget) // (a.dtype.itemsize + b.dtype.itemsize)
-    fitting = [unit for unit in ([both] if few else []) + [a.chunks, b.chunks] if math.prod(unit) <= most]
-    return fitting[0] if fitting else None

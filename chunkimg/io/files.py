@@ -17,12 +17,15 @@ from ..errors import FormatError
 from ..gather import fold
 from ..indexing import Indices
 from ..lazy import Block, LazyArray, Reader, Region
+from ..workers import each
 from .source import FileSource
 
 __all__ = ["SHORT_RUN", "FileArray", "Layout", "split_runs", "starts_of"]
 
 #: runs shorter than this are not worth a system call each
 SHORT_RUN = 64 << 10
+#: bytes of a mapped file that a worker picks from at once
+_MAPPED = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,17 @@ class FileArray(LazyArray):
         return out.astype(self.dtype, copy=False).reshape(shape)
 
     def _copy_mapped(self, fd: int, ranges: Sequence[range], out: Block) -> None:
+        """Pick out of mapped pages, in the workers where there are many: what costs is mapping them."""
+        row = math.prod(self.layout.shape[1:]) * out.itemsize
+        deep = max(1, _MAPPED // max(1, row * ranges[0].step))
         with self._mapped(fd) as whole:
-            out[...] = whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)]
+            shown = whole[tuple(slice(r.start, r.stop, r.step) for r in ranges)]
+
+            def copy(start: int) -> None:
+                part = slice(start, min(start + deep, len(out)))
+                out[part] = shown[part]
+
+            each(copy, range(0, len(out), deep))
 
     @contextmanager
     def _mapped(self, fd: int) -> Iterator[Block]:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from .gzip_blocks import Place, find_block, first_block
 from .gzip_index import WINDOW, BadIndexError, IndexWriter, packed
-from .gzip_read import inflate
+from .gzip_read import inflate, needed
 from .source import FileSource
 
 __all__ = ["IndexRecorder"]
@@ -29,7 +29,7 @@ _MOST = 4096
 _PIECE = 16 << 10
 #: content behind a checkpoint that is compared
 _COMPARED = 32 << 10
-#: where no block was found any more, the rest must not be longer than so many intervals
+#: the last interval must not be longer than so many
 _REST = 8
 
 
@@ -59,6 +59,8 @@ class IndexRecorder:
         The fingerprint of the file.
     fd : int
         An empty file for the index.
+    spacing : int, optional
+        Content between checkpoints, about; far apart by default, so that they cost the decoding little.
 
     Attributes
     ----------
@@ -66,11 +68,13 @@ class IndexRecorder:
         Whether the index is there.
     """
 
-    def __init__(self, source: FileSource, length: int, mark: bytes, fd: int) -> None:
+    def __init__(self, source: FileSource, length: int, mark: bytes, fd: int, spacing: int | None = None) -> None:
         self._source, self._length, self._mark = source, length, mark
         self._writer = IndexWriter(fd)
         self.complete = False
-        self._spacing = max(_SPACING, length // _MOST)
+        self._spacing = max(_SPACING if spacing is None else spacing, length // _MOST)
+        #: where no block was found any more, the rest must not be longer
+        self._rest = _REST * self._spacing
         self._sound = False
 
     def open(self, file: BinaryIO, reader: Callable[..., Any], buffer: int) -> IndexRecorder:
@@ -123,10 +127,16 @@ class IndexRecorder:
         self._searcher.shutdown(cancel_futures=True)
         self._decoder.close()
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether no index can come of it any more."""
+        last = self._interval
+        return not self._sound or (not self._looking and last is not None and self._length - last.start > self._rest)
+
     def finish(self) -> None:
         """Complete the index, if it is one; call this when the stream was decoded to its end and was sound."""
-        last = self._interval if self._sound else None
-        if last is None or self._seen < self._length or self._length - last.start > _REST * self._spacing:
+        last = self._interval
+        if last is None or self.hopeless or self._seen < self._length or self._length - last.start > self._rest:
             return
         self._write(last, last.crc)
         with suppress(OSError):
@@ -215,8 +225,10 @@ class IndexRecorder:
         found, self._next = self._next, None
         assert found is not None and self._interval is not None
         try:
-            pieces = inflate(self._file.fileno(), found.bit, None, found.window, len(found.head))
-            true = b"".join(pieces) == found.head
+            fd = self._file.fileno()
+            if found.window:
+                found.window = needed(fd, found.bit, None, found.window, self._length - found.start)
+            true = b"".join(inflate(fd, found.bit, None, found.window, len(found.head))) == found.head
         except BadIndexError:
             true = False
         if true:

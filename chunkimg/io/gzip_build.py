@@ -1,6 +1,7 @@
 """Making the index of a gzip file.
 
-`indexed_gzip` finds deflate blocks; that is all it is asked for. The file is then decoded as every other reader
+The file is decoded once, with an `IndexRecorder` looking on. Where that finds too few blocks (they are stored, or have
+fixed codes), `indexed_gzip` finds them; that is all it is asked for. The file is then decoded as every other reader
 decodes it, which gives windows and checksums, and each interval is decoded from its checkpoint and compared with that
 before it is written down.
 """
@@ -22,8 +23,9 @@ from numpy.typing import NDArray
 from ..errors import FormatError
 from ..workers import thread_count
 from .format import Progress
+from .gzip_along import IndexRecorder
 from .gzip_index import WINDOW, BadIndexError, IndexWriter, packed
-from .gzip_read import inflate
+from .gzip_read import inflate, needed
 from .source import DecodedStream, FileSource, reading
 
 __all__ = ["write_index"]
@@ -52,15 +54,18 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
     fd : int
         Where the index is written.
     progress : Progress, optional
-        Counts bytes of content, each of them twice: it is decoded twice.
+        Counts bytes of content; where indexed_gzip is needed all of them once more, twice.
 
     Raises
     ------
     FormatError
         If the file is truncated or damaged.
     ImportError
-        If indexed_gzip is not installed.
+        If indexed_gzip is needed and not installed.
     """
+    if _recorded(source, length, mark, fd, progress):
+        return
+    os.ftruncate(fd, 0)
     if progress is not None:
         progress.start(2 * length)
     points = _thinned(_blocks(source, length, progress), length)
@@ -69,6 +74,25 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
     writer = IndexWriter(fd)
     _verify(source, points, length, writer, progress)
     writer.finish(source, mark, length)
+
+
+def _recorded(source: FileSource, length: int, mark: bytes, fd: int, progress: Progress | None) -> bool:
+    """Make it in one plain decode, if enough blocks are found on the way."""
+    recorder = IndexRecorder(source, length, mark, fd, spacing=_SPACING)
+    if progress is not None:
+        progress.start(length)
+    buffer = memoryview(bytearray(min(length, _STEP)))
+    with DecodedStream(source, recorder) as stream:
+        while stream.position < length:
+            count = min(len(buffer), length - stream.position)
+            stream.read_into(buffer[:count])
+            if progress is not None:
+                progress(count)
+            if recorder.hopeless:
+                return False
+        stream.finish()
+        recorder.finish()
+    return recorder.complete
 
 
 class _From(io.RawIOBase):
@@ -192,30 +216,10 @@ def _checked(
     """A row of the index, if decoding from its checkpoint gives the right bytes."""
     from isal import isal_zlib
 
-    sparse = _sparse(fd, bit, stop, window.rjust(WINDOW, b"\0"), end - start)
+    sparse = needed(fd, bit, stop, window.rjust(WINDOW, b"\0"), end - start)
     found = 0
     for piece in inflate(fd, bit, stop, sparse, end - start):
         found = isal_zlib.crc32(piece, found)
     if found != crc:
         raise BadIndexError(f"decoding from bit {bit} gives other bytes than decoding from the start")
     return bit, start, packed(sparse) if sparse else b"", crc
-
-
-def _sparse(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> bytes:
-    """A window with zeros where no data refers to it, so that it compresses well; empty if none refers to it at all.
-
-    Data is decoded behind windows that tell where each byte of the output comes from. Whatever later data takes from
-    the window stands in the first 32 KiB of the output already, or refers to it from there.
-    """
-    place = np.arange(WINDOW, dtype=np.uint16)
-    low, high = (place & 0xFF).astype(np.uint8), (place >> 8).astype(np.uint8)
-    seen = []
-    for probe in (low, ~low, high):
-        pieces = inflate(fd, bit, stop, probe.tobytes(), min(length, WINDOW))
-        seen.append(np.frombuffer(b"".join(pieces), np.uint8))
-    used = seen[0] != seen[1]
-    sources = seen[0][used].astype(np.uint16) | seen[2][used].astype(np.uint16) << 8
-    keep = np.zeros(WINDOW, bool)
-    keep[sources] = True
-    sparse = np.where(keep, np.frombuffer(window, np.uint8), 0).astype(np.uint8)
-    return sparse.tobytes() if keep.any() else b""

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..workers import thread_count
-from .gzip_index import BadIndexError, GzipIndex, opened
+from .gzip_index import WINDOW, BadIndexError, GzipIndex, opened
 from .source import FileSource
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["IndexedStream", "from_bit", "inflate"]
+__all__ = ["IndexedStream", "from_bit", "inflate", "needed"]
 
 #: compressed bytes that are read at once; a decoder copies what is left of them at the end of each member
 _PIECE = 128 << 10
@@ -119,6 +121,28 @@ def _empty_dynamic() -> tuple[int, int]:
 _ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 _EMPTY_DYNAMIC = _empty_dynamic()
 _LEADS = [_empty_blocks(shift) for shift in range(8)]
+
+
+def needed(fd: int, bit: int, stop: int | None, window: bytes, length: int) -> bytes:
+    """The window before a checkpoint with zeros where no data refers to it; empty if none refers to it at all.
+
+    Such a window compresses well.
+
+    Data is decoded behind windows that tell where each byte of the output comes from. Whatever later data takes from
+    the window stands in the first 32 KiB of the output already, or refers to it from there.
+    """
+    place = np.arange(WINDOW, dtype=np.uint16)
+    low, high = (place & 0xFF).astype(np.uint8), (place >> 8).astype(np.uint8)
+    seen = []
+    for probe in (low, ~low, high):
+        pieces = inflate(fd, bit, stop, probe.tobytes(), min(length, WINDOW))
+        seen.append(np.frombuffer(b"".join(pieces), np.uint8))
+    used = seen[0] != seen[1]
+    sources = seen[0][used].astype(np.uint16) | seen[2][used].astype(np.uint16) << 8
+    keep = np.zeros(WINDOW, bool)
+    keep[sources] = True
+    sparse = np.where(keep, np.frombuffer(window, np.uint8), 0).astype(np.uint8)
+    return sparse.tobytes() if keep.any() else b""
 
 
 class _Members:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import ChunkImgWarning, FormatError, GeometryError
 from ..geometry import Grid
 from ..geometry import affine as aff
-from ..geometry.attrs import LABEL
+from ..geometry.attrs import IMAGE_LABEL, LABEL
 from ..geometry.frames import from_seconds
 from ..geometry.poses import snapped_steps
 from ..lazy import Scaling
@@ -308,13 +308,7 @@ def update_properties(
     fields: Fields, template: nh.HeaderFacts | None, properties: Mapping[str, Any], dest: str
 ) -> None:
     """Fields of `nifti_header.PROPERTIES`; a property that was deleted is unset, one without a field is named."""
-    homeless = sorted(set(properties) - set(nh.PROPERTIES) - {LABEL})
-    if homeless:
-        warnings.warn(
-            f"{dest}: NIfTI has no field for {', '.join(homeless)}; what they hold is not written (OME-Zarr keeps it)",
-            ChunkImgWarning,
-            stacklevel=2,
-        )
+    _name_homeless(properties, dest)
     if properties.get(LABEL) and not properties.get("intent_code"):
         properties = {**properties, "intent_code": LABEL_INTENT}
     for name, unset in nh.PROPERTIES.items():
@@ -342,6 +336,20 @@ def update_properties(
                 raise FormatError(f"{dest}: the property {name} = {value!r} does not fit its NIfTI field") from None
         else:
             raise FormatError(f"{dest}: the property {name} is a number in NIfTI, found {value!r}")
+
+
+def _name_homeless(properties: Mapping[str, Any], dest: str) -> None:
+    """Say what NIfTI has no field for."""
+    lost = sorted(set(properties) - set(nh.PROPERTIES) - {LABEL, IMAGE_LABEL})
+    kept_by = {"names and colours of labels": "OME-Zarr and NRRD keep them"} if IMAGE_LABEL in properties else {}
+    if lost:
+        kept_by[", ".join(lost)] = "OME-Zarr keeps it"
+    for what, where in kept_by.items():
+        warnings.warn(
+            f"{dest}: NIfTI has no field for {what}; what they hold is not written ({where})",
+            ChunkImgWarning,
+            stacklevel=3,
+        )
 
 
 def _number(value: Any, unset: Any) -> Any:

@@ -20,6 +20,7 @@ import chunkimg.io.nrrd_header as nh
 from ..errors import ChunkImgError, ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
 from ..geometry.attrs import NRRD_HEADER
+from ..labelling import segmented
 from ..lazy import ComplexParts, ViewArray
 from ..volume import DIMS, Volume
 from .commit import check_destination, partial_file, set_aside, write_at
@@ -158,7 +159,8 @@ def build_header(
     if ("c" in roles and not fits_kind(text, roles.index("c"), volume.sizes["c"])) or says(text, roles) is None:
         name_axes(text, volume, roles)
     update_times(text, before, volume.times, roles)
-    update_properties(text, before, volume.properties, dest)
+    moved = before is not None and axes is not None and grid_of(before, axes) != volume.grid
+    update_properties(text, before, segmented(volume.properties, volume.sizes, moved), dest)
     text.drop("line skip", "byte skip", "number")
     if data_file is None:
         text.drop("data file")

@@ -9,14 +9,15 @@ import numpy as np
 
 from ..geometry import Grid, frames
 from ..geometry import affine as aff
+from ..geometry.attrs import IMAGE_LABEL
+from ..labelling import image_label_of
+from ..metadata import is_label
 from ..volume import CHANNEL_NAMES, OMERO, TimeAxis, Volume
 
-__all__ = ["IMAGE_LABEL", "VERSIONS", "metadata"]
+__all__ = ["VERSIONS", "metadata"]
 
 #: versions that are written; 0.4 goes with Zarr v2, 0.5 with v3
 VERSIONS = ("0.4", "0.5")
-#: property of a label image: colours and properties of labels, as OME-Zarr has them
-IMAGE_LABEL = "image-label"
 
 
 def metadata(
@@ -82,11 +83,10 @@ def _window(volume: Volume) -> dict[str, float]:
 
 
 def _label(volume: Volume, version: str) -> dict[str, Any]:
-    """What was read of a label image as ``image-label``."""
-    stated = volume.properties.get(IMAGE_LABEL)
-    if not isinstance(stated, Mapping):
+    """Names, colours and whatever else is known of labels; that they are such, where nothing is."""
+    if not is_label(volume.properties):
         return {}
-    kept = {k: v for k, v in stated.items() if k not in ("version", "source")}
+    kept = {k: v for k, v in image_label_of(volume.properties).items() if k not in ("version", "source")}
     return {IMAGE_LABEL: {**kept, "version": version}}
 
 

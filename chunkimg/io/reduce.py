@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing
 from typing import TypeVar
 
 from ..chunks import BUDGET, block_shape, regions
-from ..lazy import Block, LazyArray
+from ..lazy import Block, LazyArray, Region
 from ..workers import pool, thread_count
 from .copy import read_ahead
 from .format import Progress
+from .together import in_step
 
-__all__ = ["reduce_blocks"]
+__all__ = ["reduce_blocks", "reduce_together"]
 
 T = TypeVar("T")
 
@@ -49,6 +50,25 @@ def reduce_blocks(
     progress : Progress, optional
         Told the bytes to be read and those done.
     """
+    return reduce_together([source], lambda _, block: step(block), combine, budget=budget, progress=progress)
+
+
+def reduce_together(
+    sources: Sequence[LazyArray],
+    step: Callable[..., T],
+    combine: Callable[[T, T], T],
+    *,
+    budget: int = BUDGET,
+    progress: Progress | None = None,
+) -> T:
+    """As `reduce_blocks`, of one array or of two of the same shape; ``step(region, *blocks)`` is told the region too.
+
+    A sequential source that cannot be read in step with the other is put into a temporary file first.
+    """
+    if len(sources) == 2:
+        with in_step(sources[0], sources[1], budget, progress) as (arrays, slabs):
+            return _reduced(arrays, slabs, step, combine, progress)
+    (source,) = sources
     order = source.file_order
     block = block_shape(
         source.shape,
@@ -58,9 +78,19 @@ def reduce_blocks(
         front_to_back=source.front_to_back and order is not None,
         target=max(1 << 20, budget // _ALIVE),
     )
-    threads = min(_STEPS, thread_count())
     if progress is not None:
         progress.start(source.nbytes)
+    return _reduced(sources, regions(source.shape, block, order), step, combine, progress)
+
+
+def _reduced(
+    sources: Sequence[LazyArray],
+    cuts: Iterable[Region],
+    step: Callable[..., T],
+    combine: Callable[[T, T], T],
+    progress: Progress | None,
+) -> T:
+    threads = min(_STEPS, thread_count())
     total: list[T] = []
     waiting: deque[tuple[Future[T], int]] = deque()
 
@@ -71,9 +101,9 @@ def reduce_blocks(
             progress(size)
 
     try:
-        with closing(read_ahead([source], regions(source.shape, block, order))) as blocks:
-            for _, (values,) in blocks:
-                waiting.append((pool().submit(step, values), values.nbytes))
+        with closing(read_ahead(sources, cuts)) as blocks:
+            for region, values in blocks:
+                waiting.append((pool().submit(step, region, *values), sum(v.nbytes for v in values)))
                 # what is handed on must be gone before the next is read
                 del values
                 if len(waiting) >= threads:

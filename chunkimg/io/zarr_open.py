@@ -18,7 +18,6 @@ from ..lazy import Scaling
 from ..volume import TimeAxis, Volume
 from . import nifti_zarr, zarr_layout, zarr_store
 from .format import MAX_AXIS, Header, ReadOptions
-from .ome import IMAGE_LABEL
 from .ome_read import channels_of, dims_of, metadata_of
 from .zarr_array import ZarrArray, arranged, decoding
 from .zarr_grid import ome_grid, own_grid, plain_grid, spatial_arrays, unpacked
@@ -186,9 +185,9 @@ def _properties(found: Found, root: Mapping[str, Any], attrs: Mapping[str, Any])
     out = metadata.properties_of(attrs)
     if found.label:
         out[keys.LABEL] = True
-        stated = metadata_of(root).get(IMAGE_LABEL)
-        if isinstance(stated, Mapping) and stated:
-            out[IMAGE_LABEL] = dict(stated)
+        stated = metadata_of(root).get(keys.IMAGE_LABEL)
+        if isinstance(stated, Mapping) and set(stated) - {"version"}:
+            out[keys.IMAGE_LABEL] = dict(stated)
     return out
 
 

@@ -1,0 +1,355 @@
+"""Images put together from patches that overlap: each voxel from one of them, or from all that hold it, weighted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..access import Access
+from ..chunks import BUDGET, dask_block_bytes
+from ..lazy import Block, LazyArray, Reader, Region
+from .halos import overlapping
+from .overlap import checked
+
+__all__ = ["WEIGHTS", "AssembledArray", "Computed", "Given", "Tiling"]
+
+#: how voxels that several patches hold are put together
+WEIGHTS = ("crop", "average", "hann")
+#: bytes of patches that are kept in memory for the regions to come; more are kept in files
+_KEPT = BUDGET // 2
+
+Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Patches of one size that cover a box of voxels; axes z, y, x.
+
+    Attributes
+    ----------
+    shape, size : (int, int, int)
+        Of the box, and of a patch.
+    starts : three tuples of int
+        First voxels of the patches along each axis, increasing; the patches are all combinations, z slowest.
+    """
+
+    shape: tuple[int, int, int]
+    size: tuple[int, int, int]
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @classmethod
+    def of(cls, shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]) -> Tiling:
+        """Patches at steps of size - overlap, the last of an axis shifted back so that it ends with the image.
+
+        That is the rule of TorchIO's ``GridSampler``.
+        """
+        z, y, x = (
+            (*range(0, n - s, s - o), n - s) if n > s else (0,) for n, s, o in zip(shape, size, overlap, strict=True)
+        )
+        nz, ny, nx = shape
+        sz, sy, sx = size
+        return cls((nz, ny, nx), (sz, sy, sx), (z, y, x))
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.starts))
+
+    def covers(self) -> bool:
+        """Whether no voxel of the box is in no patch, and no patch juts out."""
+        return all(
+            s[0] == 0 and s[-1] + size == n and all(b - a <= size for a, b in itertools.pairwise(s))
+            for s, size, n in zip(self.starts, self.size, self.shape, strict=True)
+        )
+
+    def place(self, k: int) -> tuple[int, int, int]:
+        """Which patch along each axis the k-th is."""
+        z, y, x = np.unravel_index(k, [len(s) for s in self.starts])
+        return int(z), int(y), int(x)
+
+    def box(self, at: Sequence[int]) -> Region:
+        """The voxels of the patch at a place."""
+        firsts = [s[i] for s, i in zip(self.starts, at, strict=True)]
+        return tuple(range(f, f + n) for f, n in zip(firsts, self.size, strict=True))
+
+    def shares(self, weights: str) -> tuple[list[tuple[range, Weights]], ...]:
+        """Per axis and patch along it: the voxels that it takes part in, and its share of them.
+
+        Shares of a voxel add up to 1; along all axes together they are products.
+        """
+        return tuple(_shares(s, n, weights) for s, n in zip(self.starts, self.size, strict=True))
+
+    def blocks(self, voxel: int) -> tuple[tuple[int, ...], ...]:
+        """Sizes of Dask blocks per axis that cut nothing a patch gives when patches are cropped."""
+        zones = [[len(r) for r, _ in along] for along in self.shares("crop")]
+        groups = [1, 1, 1]
+        for axis in (2, 1, 0):
+            # as if all were as large as the largest
+            size = voxel * math.prod(g * max(z) for g, z in zip(groups, zones, strict=True))
+            groups[axis] = max(1, min(len(zones[axis]), dask_block_bytes() // size))
+            if groups[axis] < len(zones[axis]):
+                break
+        return tuple(tuple(sum(z[k : k + g]) for k in range(0, len(z), g)) for z, g in zip(zones, groups, strict=True))
+
+
+def _shares(starts: tuple[int, ...], size: int, weights: str) -> list[tuple[range, Weights]]:
+    stop = starts[-1] + size
+    if weights == "crop":
+        # the middle of what neighbours share, so that each voxel comes from the patch whose centre is nearest
+        cuts = [0, *((a + b + size) // 2 for a, b in itertools.pairwise(starts)), stop]
+        return [(range(a, b), np.ones(b - a)) for a, b in itertools.pairwise(cuts)]
+    steps = np.arange(1, size + 1)
+    window = np.ones(size) if weights == "average" else np.square(np.sin(np.pi * steps / (size + 1)))
+    total = np.zeros(stop)
+    for s in starts:
+        total[s : s + size] += window
+    return [(range(s, s + size), window / total[s : s + size]) for s in starts]
+
+
+class Supply(Protocol):
+    """Where patches come from."""
+
+    def patch(self, read: Reader | None, t: int | None, at: tuple[int, int, int]) -> Block:
+        """Channels (if there are any), z, y, x of a patch at a time; `read` reads the source."""
+
+    @property
+    def source(self) -> LazyArray | None:
+        """The one array that they are made of, if so."""
+
+    def token(self) -> Any:
+        """What identifies it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """Patches that a function makes of those of an image, one call for each."""
+
+    source: LazyArray
+    function: Callable[[Block], Any]
+    tiling: Tiling
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def patch(self, read: Reader | None, t: int | None, at: tuple[int, int, int]) -> Block:
+        """The function of a patch; `shape` is that of its result."""
+        inner = self.tiling.box(at)
+        lead = self.source.shape[: -len(inner)]
+        frame = () if t is None else (range(t, t + 1),)
+        box = (*frame, *map(range, lead[len(frame) :]), *inner)
+        block = (read or self.source._read)(box)
+        # its own to change
+        block = np.array(block[0] if frame else block, order="C")
+        return checked(self.function(block), self.shape, self.dtype, f"a patch of shape {block.shape}")
+
+    def token(self) -> Any:
+        """Of the image and the function."""
+        from dask.base import tokenize
+
+        return (self.source.__dask_tokenize__(), tokenize(self.function))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Patches that are there, in the order of a tiling; axes (t,) (c,) z, y, x."""
+
+    patches: tuple[LazyArray, ...]
+    tiling: Tiling
+    source: None = None
+
+    def patch(self, read: Reader | None, t: int | None, at: tuple[int, int, int]) -> Block:
+        """The patch, read."""
+        array = self.patches[int(np.ravel_multi_index(at, [len(s) for s in self.tiling.starts]))]
+        if t is None:
+            return array._read(tuple(map(range, array.shape)))
+        found: Block = array._read((range(t, t + 1), *map(range, array.shape[1:])))[0]
+        return found
+
+    def token(self) -> Any:
+        """Of all patches."""
+        return [p.__dask_tokenize__() for p in self.patches]
+
+
+class AssembledArray(LazyArray):
+    """An array of patches.
+
+    Parameters
+    ----------
+    supply : Computed or Given
+        Gives them, one at a time.
+    tiling : Tiling
+        Where they lie.
+    lead : tuple of int
+        Sizes of the axes before z, y, x.
+    timed : bool
+        Whether the first of these is t, the patches of which are apart.
+    dtype : numpy dtype
+        Of the result.
+    weights : str
+        ``"crop"``, ``"average"`` or ``"hann"``.
+    """
+
+    def __init__(
+        self, supply: Supply, tiling: Tiling, lead: tuple[int, ...], timed: bool, dtype: DTypeLike, weights: str
+    ) -> None:
+        self.supply, self.tiling, self.timed, self.weights = supply, tiling, timed, weights
+        self.shape, self.dtype = (*lead, *tiling.shape), np.dtype(dtype).newbyteorder("=")
+        source = supply.source
+        self.file_order = tuple(range(self.ndim))
+        if source is not None and source.file_order is not None and source.ndim == self.ndim:
+            self.file_order = source.file_order
+        self.front_to_back = source is not None and source.front_to_back and source.ndim == self.ndim
+
+    @cached_property
+    def shares(self) -> tuple[list[tuple[range, Weights]], ...]:
+        """As of `Tiling.shares`."""
+        return self.tiling.shares(self.weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "shares"}
+
+    @property
+    def held(self) -> int:
+        """Bytes per element: of the result, and of what it is made of."""
+        source = self.supply.source
+        return 2 * self.dtype.itemsize + (8 if self.weights != "crop" else 0) + (0 if source is None else source.held)
+
+    @property
+    def access(self) -> Access:
+        """That of the dearest source."""
+        return Access.worst(leaf.access for leaf in self.leaves())
+
+    def leaves(self) -> Iterator[LazyArray]:
+        """Those of the source, or of the patches."""
+        for array in self._sources():
+            yield from array.leaves()
+
+    def prepare(self) -> None:
+        """That of all."""
+        for array in self._sources():
+            array.prepare()
+
+    def _sources(self) -> Sequence[LazyArray]:
+        if isinstance(self.supply, Given):
+            return self.supply.patches
+        return [] if self.supply.source is None else [self.supply.source]
+
+    def _read(self, region: Region) -> Block:
+        return self._assembled(region, None, None)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Makes each patch once where regions follow each other: what is not used up is kept, the most in files."""
+        with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
+            kept = _Kept(Path(folder))
+            if self.supply.source is None:
+                yield lambda region: self._assembled(region, None, kept)
+            else:
+                with overlapping(self.supply.source) as read:
+                    yield lambda region: self._assembled(region, read, kept)
+
+    def _assembled(self, region: Region, read: Reader | None, kept: _Kept | None) -> Block:
+        cropped = self.weights == "crop"
+        out = np.zeros([len(r) for r in region], self.dtype if cropped else np.float64)
+        if not out.size:
+            return out.astype(self.dtype, copy=False)
+        for t, at in self._touched(region):
+            key = (-1 if t is None else region[0][t], *at)
+            patch = None if kept is None else kept.take(key)
+            if patch is None:
+                patch = self.supply.patch(read, None if t is None else region[0][t], at)
+            taken = self._put(out[t] if t is not None else out, patch, region, at, cropped)
+            if kept is not None:
+                zone = math.prod(len(along[i][0]) for along, i in zip(self.shares, at, strict=True))
+                kept.keep(key, patch, taken, zone * math.prod(patch.shape[:-3]))
+        return out.astype(self.dtype, copy=False)
+
+    def _touched(self, region: Region) -> Iterator[tuple[int | None, tuple[int, int, int]]]:
+        """Frames (as indices into the region) and places of patches that a region needs, in the order of the file."""
+        along = [
+            [i for i, (zone, _) in enumerate(shares) if len(_part(r, zone))]
+            for r, shares in zip(region[-3:], self.shares, strict=True)
+        ]
+        axes: list[Sequence[int]] = [range(len(region[0])) if self.timed else range(1), *along]
+        names = [0, *range(self.ndim - 3, self.ndim)]
+        order = self.file_order or range(self.ndim)
+        first = [k for a in order for k, name in enumerate(names) if name == a and (k > 0 or self.timed)]
+        loops = [*(k for k in range(4) if k not in first), *first]
+        for chosen in itertools.product(*(axes[k] for k in loops)):
+            t, z, y, x = (chosen[loops.index(k)] for k in range(4))
+            yield t if self.timed else None, (z, y, x)
+
+    def _put(self, out: Block, patch: Block, region: Region, at: tuple[int, int, int], cropped: bool) -> int:
+        """Put what a patch gives to a region; the number of voxels that it is."""
+        here: list[Any] = []
+        there: list[Any] = []
+        scale: list[Weights] = []
+        for axis, (r, box) in enumerate(zip(region[-3:], self.tiling.box(at), strict=True)):
+            zone, share = self.shares[axis][at[axis]]
+            part = _part(r, zone)
+            first = (part.start - r.start) // r.step
+            here.append(slice(first, first + len(part)))
+            there.append(slice(part.start - box.start, part[-1] + 1 - box.start, r.step))
+            scale.append(share[part.start - zone.start : part[-1] + 1 - zone.start : r.step])
+        channels = [slice(r.start, r.stop, r.step) for r in region[1 if self.timed else 0 : -3]]
+        values = patch[(*channels, *there)]
+        if cropped:
+            out[(..., *here)] = values
+        else:
+            z, y, x = scale
+            out[(..., *here)] += values * (z[:, None, None] * y[:, None] * x)
+        return values.size
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-assembled", self.supply.token(), self.tiling, self.shape, self.dtype.str, self.weights)
+
+
+def _part(r: range, zone: range) -> range:
+    """The indices of a range that lie in a zone."""
+    first = max(0, -(-(zone.start - r.start) // r.step))
+    stop = min(len(r), -(-(zone.stop - r.start) // r.step))
+    return r[first : max(first, stop)]
+
+
+class _Kept:
+    """Patches that are not used up yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.memory: dict[tuple[int, ...], Block] = {}
+        #: voxels that no region has taken
+        self.left: dict[tuple[int, ...], int] = {}
+        self.size = 0
+
+    def take(self, key: tuple[int, ...]) -> Block | None:
+        """A patch, if it is there."""
+        if key in self.memory or key not in self.left:
+            return self.memory.get(key)
+        found: Block = np.load(self._file(key), mmap_mode="r")
+        return found
+
+    def keep(self, key: tuple[int, ...], patch: Block, taken: int, zone: int) -> None:
+        """Keep a patch, of which some voxels were taken, if any of its zone are left."""
+        new = key not in self.left
+        self.left[key] = self.left.get(key, zone) - taken
+        if self.left[key] <= 0:
+            del self.left[key]
+            if key in self.memory:
+                self.size -= self.memory.pop(key).nbytes
+            elif not new:
+                self._file(key).unlink()
+        elif new and self.size + patch.nbytes <= _KEPT:
+            self.memory[key] = patch
+            self.size += patch.nbytes
+        elif new:
+            np.save(self._file(key), patch)
+
+    def _file(self, key: tuple[int, ...]) -> Path:
+        return self.folder / ("_".join(map(str, key)) + ".npy")

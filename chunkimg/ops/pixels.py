@@ -1,0 +1,233 @@
+"""What voxels are: casts that lose nothing, rescaling, parts of complex numbers; and channels put side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..access import Access
+from ..lazy import Block, LazyArray, Reader, Region
+from .elementwise import ElementwiseArray, Operand, Step
+
+__all__ = [
+    "PARTS",
+    "ChannelsArray",
+    "CheckedCast",
+    "Rescale",
+    "is_range",
+    "part_of_complex",
+    "span_of",
+    "voxelwise",
+]
+
+#: parts of complex numbers
+PARTS: dict[str, Callable[[Block], Block]] = {
+    "real": np.real,
+    "imag": np.imag,
+    "magnitude": np.abs,
+    "phase": np.angle,
+}
+
+
+@dataclass(frozen=True)
+class CheckedCast:
+    """Values in another type, if that holds them: integers exactly, floating point rounded to the nearest.
+
+    Raises
+    ------
+    ValueError
+        When called: for values beyond the type, fractions and NaN where it is an integer, integers that floating point
+        holds no longer one by one, imaginary parts where it is real.
+    """
+
+    dtype: np.dtype[Any]
+
+    def __call__(self, block: Block) -> Block:
+        """The block in the type."""
+        values = block
+        if values.dtype.kind == "c" and self.dtype.kind != "c":
+            self._require(np.imag(values) == 0, values, "have imaginary parts")
+            values = np.real(values)
+        if self.dtype.kind == "b":
+            self._require((values == 0) | (values == 1), values, "are neither 0 nor 1")
+        elif self.dtype.kind in "iu":
+            self._check_integers(values)
+        elif values.dtype.kind in "iu":
+            most = 2 ** (np.finfo(self.dtype).nmant + 1)
+            self._check_range(values, -most, most, f"are integers beyond ±{most}, not all of which {self.dtype} holds")
+        with np.errstate(over="ignore"):
+            out = values.astype(self.dtype)
+        if self.dtype.kind in "fc" and out.dtype.itemsize < values.dtype.itemsize:
+            self._require(np.isfinite(out) | ~np.isfinite(values), values, "are too large")
+        return out
+
+    def _check_integers(self, values: Block) -> None:
+        limits = np.iinfo(self.dtype)
+        if values.dtype.kind == "f":
+            wide = values.astype(np.float64) if values.dtype.itemsize < 4 else values
+            # the first number beyond an integer type is a power of two, that floating point holds
+            inside = (wide >= float(limits.min)) & (wide < float(limits.max + 1))
+            self._require(inside & (wide == np.floor(wide)), values, "are no whole numbers that it holds")
+        else:
+            self._check_range(values, limits.min, limits.max, f"lie beyond {limits.min} to {limits.max}")
+
+    def _check_range(self, values: Block, low: int, high: int, what: str) -> None:
+        if values.size and values.dtype.kind in "iu" and not (low <= int(values.min()) and int(values.max()) <= high):
+            raise self._error(int(values.min() if int(values.min()) < low else values.max()), what)
+
+    def _require(self, right: Any, values: Block, what: str) -> None:
+        if not np.all(right):
+            raise self._error(values[~np.asarray(right)][0], what)
+
+    def _error(self, value: Any, what: str) -> ValueError:
+        return ValueError(
+            f"values do not fit {self.dtype}: some {what}, as {value}; take a wider type, img.astype_rescaled, "
+            "or round or clip them first"
+        )
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Values from a range linearly to another, clipped there; rounded to the nearest for integers.
+
+    Raises
+    ------
+    ValueError
+        When called, if there is NaN and the type is an integer.
+    """
+
+    low: float
+    high: float
+    least: float
+    most: float
+    dtype: np.dtype[Any]
+
+    def __call__(self, block: Block) -> Block:
+        """The block rescaled."""
+        values = block.astype(np.float64)
+        np.clip(values, self.low, self.high, out=values)
+        values -= self.low
+        # divided, so that the upper end is the upper end; what has no width is its lower end
+        values /= (self.high - self.low) or 1.0
+        values *= self.most - self.least
+        values += self.least
+        if self.dtype.kind in "iu":
+            if np.isnan(values).any():
+                raise ValueError(f"the image holds NaN, for which {self.dtype} has no value: image.fillna(...) first")
+            np.rint(values, out=values)
+        return values.astype(self.dtype)
+
+
+def voxelwise(source: LazyArray, function: Callable[[Block], Block], dtype: np.dtype[Any], name: str) -> LazyArray:
+    """A function of each voxel by itself; `name` tells it from others."""
+    token = (source.__dask_tokenize__(), name)
+    return ElementwiseArray([source], [Step(function, (Operand(0),))], source.shape, dtype, token)
+
+
+def part_of_complex(source: LazyArray, part: str) -> LazyArray:
+    """A part of complex values, in floating point of half their size."""
+    dtype = np.empty(0, source.dtype).real.dtype
+    return voxelwise(source, PARTS[part], dtype, part)
+
+
+class ChannelsArray(LazyArray):
+    """Arrays side by side along an axis.
+
+    Parameters
+    ----------
+    pieces : sequence of LazyArray
+        Of one shape but for that axis.
+    axis : int
+        Which.
+    dtype : numpy dtype
+        Of the result.
+    """
+
+    def __init__(self, pieces: Sequence[LazyArray], axis: int, dtype: np.dtype[Any]) -> None:
+        first = pieces[0]
+        self.pieces, self.axis, self.dtype = tuple(pieces), axis, dtype
+        self.ends = tuple(itertools.accumulate(p.shape[axis] for p in pieces))
+        self.shape = (*first.shape[:axis], self.ends[-1], *first.shape[axis + 1 :])
+        self.front_to_back = any(p.front_to_back for p in pieces)
+        orders = {None if p.file_order is None else tuple(a for a in p.file_order if a != axis) for p in pieces}
+        if len(orders) == 1 and first.file_order is not None:
+            # each piece is read to its end before the next
+            self.file_order = (axis, *(a for a in first.file_order if a != axis))
+        sizes = {p.chunks for p in pieces}
+        if len(sizes) == 1 and first.chunks is not None:
+            self.chunks = (*first.chunks[:axis], 1, *first.chunks[axis + 1 :])
+        self.piecewise = all(p.piecewise for p in pieces) and len(sizes) == 1
+
+    @property
+    def held(self) -> int:
+        """Bytes per element: of the result, and of what is read of a piece."""
+        return self.dtype.itemsize + max(p.held for p in self.pieces)
+
+    @property
+    def access(self) -> Access:
+        """That of the dearest piece."""
+        return Access.worst(p.access for p in self.pieces)
+
+    def leaves(self) -> Iterator[LazyArray]:
+        """Those of the pieces."""
+        for piece in self.pieces:
+            yield from piece.leaves()
+
+    def prepare(self) -> None:
+        """That of all pieces."""
+        for piece in self.pieces:
+            piece.prepare()
+
+    def _read(self, region: Region) -> Block:
+        return self._gathered(region, [p._read for p in self.pieces])
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Reads each piece through its own reader."""
+        with ExitStack() as stack:
+            readers = [stack.enter_context(p.reader()) for p in self.pieces]
+            yield lambda region: self._gathered(region, readers)
+
+    def _gathered(self, region: Region, readers: Sequence[Reader]) -> Block:
+        wanted = region[self.axis]
+        out = np.empty([len(r) for r in region], self.dtype)
+        for read, stop, piece in zip(readers, self.ends, self.pieces, strict=True):
+            start = stop - piece.shape[self.axis]
+            first = max(0, -(-(start - wanted.start) // wanted.step))
+            last = min(len(wanted), -(-(stop - wanted.start) // wanted.step))
+            if first < last:
+                mine = wanted[first:last]
+                inside = range(mine.start - start, mine[-1] + 1 - start, wanted.step)
+                place = (slice(None),) * self.axis + (slice(first, last),)
+                out[place] = read((*region[: self.axis], inside, *region[self.axis + 1 :]))
+        return out
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-channels", [p.__dask_tokenize__() for p in self.pieces], self.axis, self.dtype.str)
+
+
+def span_of(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Where values of a type lie: of integers all that it holds, of floating point 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        For types whose values float64 does not hold, and complex ones.
+    """
+    if dtype.kind == "f":
+        return 0.0, 1.0
+    if dtype.kind not in "iu" or dtype.itemsize > 4:
+        raise TypeError(f"values are rescaled to integers of at most 32 bits or to floating point, not to {dtype}")
+    limits = np.iinfo(dtype)
+    return float(limits.min), float(limits.max)
+
+
+def is_range(low: float, high: float) -> bool:
+    """Whether both are finite and in order."""
+    return math.isfinite(low) and math.isfinite(high) and low < high

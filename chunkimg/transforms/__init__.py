@@ -1,0 +1,1 @@
+"""Maps of the world onto itself, and the files of others that hold them."""
