@@ -15,7 +15,17 @@ from .format import Progress
 from .raw import RunWriter, stored_shape
 from .source import FileSource
 
-__all__ = ["spooled"]
+__all__ = ["against_the_grain", "spooled"]
+
+
+def against_the_grain(array: LazyArray) -> bool:
+    """Whether most of a sequential source is shown in an order in which it cannot be read front to back."""
+    return (
+        isinstance(array, ViewArray)
+        and array.front_to_back
+        and array.file_order is None
+        and 2 * array.nbytes > array.source.nbytes
+    )
 
 
 def spooled(array: LazyArray, folder: str, budget: int, progress: Progress | None = None) -> LazyArray:

@@ -16,6 +16,7 @@ from .copy import copy
 from .encoders import Sink, open_encoder
 from .format import WriteOptions
 from .raw import RunWriter, stored_shape
+from .spool import against_the_grain, spooled
 
 __all__ = ["Stored", "write_voxels"]
 
@@ -73,6 +74,18 @@ def write_voxels(
     """
     if options.progress is not None:
         options.progress.start(data.nbytes)
+    if against_the_grain(data):
+        import tempfile
+
+        with tempfile.TemporaryDirectory(dir=folder, prefix="chunkimg-") as inside:
+            _write(spooled(data, inside, options.budget), fd, stored, options, folder, head, lead)
+    else:
+        _write(data, fd, stored, options, folder, head, lead)
+
+
+def _write(
+    data: LazyArray, fd: int, stored: Stored, options: WriteOptions, folder: Path, head: bytes, lead: bytes
+) -> None:
     if stored.coding:
         with open_encoder(fd, len(head), stored.coding, stored.level) as sink:
             sink.write(memoryview(lead))

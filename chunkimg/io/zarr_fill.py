@@ -14,7 +14,7 @@ from ..ops.downsample import METHODS, CoarsenedArray
 from ..workers import Pending, each
 from .cluster import active_client, write_on_workers
 from .copy import copy
-from .spool import spooled
+from .spool import against_the_grain, spooled
 from .zarr_append import ArrayWriter
 from .zarr_plan import LevelPlan, WritePlan
 from .zarr_put import Folder, Store
@@ -51,7 +51,8 @@ def fill(
     done : callable, optional
         Whether a key is stored already: slabs of which all is are left out.
     """
-    if source.front_to_back and source.file_order is not None and not plan.levels[0].is_run:
+    in_order = source.front_to_back and source.file_order is not None
+    if (in_order and not plan.levels[0].is_run) or against_the_grain(source):
         # decoded once, and read as stored pieces need it; what lies in a temporary file is read on this machine alone
         with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
             _fill(plan, spooled(source, folder, plan.budget), store, stored, progress, done, here=True)
