@@ -8,6 +8,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import DATA, needs_data
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,6 +124,32 @@ def test_zarr_is_valid_to_ome_zarr_models(tmp_path, names, colors):
     found = models.ImageLabel.from_zarr(zarr.open_group(tmp_path / "a.ome.zarr", mode="r"))
     label = found.ome_attributes.image_label
     assert {c.label_value: tuple(c.rgba) for c in label.colors or ()} == (colors or {})
+
+
+@needs_data
+@pytest.mark.parametrize("atlas", ["nifti/mricron/aal.nii.gz", "nifti/itk/LPSLabels.nii.gz"])
+def test_pyramids_lose_only_labels_that_are_small(tmp_path, atlas):
+    """Labels of every level are those of the one before, but for those that are nowhere a most frequent one."""
+    image = ci.open_image(DATA / atlas).astype("u2").img.as_label()
+    dots = image.values.copy()
+    dots[10::20, 11::20, 13::20] = 999
+    dots = image.copy(data=dots)
+    for k, labels in enumerate((image, dots)):
+        labels.img.save(tmp_path / f"{k}.ome.zarr", pyramid=True)
+        before, level = labels.values, 1
+        while level == 1 or max(before.shape) > 128:
+            coarse = ci.open_image(tmp_path / f"{k}.ome.zarr", level=level)
+            assert coarse.img.is_label
+            kept, there = set(np.unique(coarse).tolist()), set(np.unique(before).tolist())
+            assert kept <= there
+            factors = [a // b for a, b in zip(before.shape, coarse.shape, strict=True)]
+            for label in there - kept:
+                cut = (before == label)[tuple(slice(0, n * f) for n, f in zip(coarse.shape, factors, strict=True))]
+                voxels = cut.reshape(*(m for n, f in zip(coarse.shape, factors, strict=True) for m in (n, f)))
+                # it has no block for itself, not even half of one
+                assert voxels.sum((1, 3, 5)).max() <= np.prod(factors) / 2
+            assert (999 in kept) is False
+            before, level = coarse.values, level + 1
 
 
 # ---------------------------------------------------------------------------------------------- NRRD
