@@ -49,7 +49,12 @@ def test_names_are_added_to_those_there():
 
 def test_what_others_say_of_labels_is_kept():
     stated = {
-        "colors": [{"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"}, {"label-value": 5}, "nonsense"],
+        "colors": [
+            {"label-value": float("inf"), "rgba": [0, 0, 0, 0]},
+            {"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"},
+            {"label-value": 5},
+            "nonsense",
+        ],
         "properties": [{"label-value": 4, "area": 7, "class": "nucleus"}, {"label-value": 5, "area": 8}],
         "source": {"image": "../../"},
     }
@@ -57,7 +62,8 @@ def test_what_others_say_of_labels_is_kept():
     assert image.img.label_names == {4: "nucleus"} and image.img.label_colors == {4: (1, 2, 3, 4)}
     more = image.img.as_label({5: "cell"}, {4: (9, 9, 9)}).img.properties[IMAGE_LABEL]
     assert more["properties"] == [stated["properties"][0], {"label-value": 5, "area": 8, "name": "cell"}]
-    assert more["colors"][0] == {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    four = {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    assert more["colors"] == [four, {"label-value": 5}]
     assert more["source"] == stated["source"]
     assert image.img.properties[IMAGE_LABEL] == stated
 
@@ -156,7 +162,8 @@ def test_pyramids_lose_only_labels_that_are_small(tmp_path, atlas):
 
 
 def test_nrrd(tmp_path):
-    named().img.save(tmp_path / "a.seg.nrrd")
+    with pytest.warns(ci.ChunkImgWarning, match="opacity of them: not written"):
+        named().img.save(tmp_path / "a.seg.nrrd")
     image = ci.open_image(tmp_path / "a.seg.nrrd")
     opaque = {k: (*v[:3], 255) for k, v in COLORS.items()}
     assert image.img.is_label and image.img.label_names == NAMES and image.img.label_colors == opaque
@@ -173,6 +180,13 @@ def test_nrrd(tmp_path):
 def _keys_of_itk(path):
     image = sitk.ReadImage(str(path))
     return {k: image.GetMetaData(k) for k in image.GetMetaDataKeys()}
+
+
+def test_nrrd_says_what_it_has_no_keys_for(tmp_path):
+    stated = {"properties": [{"label-value": 1, "name": "a", "area": 3}], "colors": [], "origin": "x"}
+    with pytest.warns(ci.ChunkImgWarning, match="alone; area, origin of them: not written"):
+        organs(properties={IMAGE_LABEL: stated}).img.save(tmp_path / "a.nrrd")
+    assert ci.open_image(tmp_path / "a.nrrd").img.label_names == {1: "a"}
 
 
 SEGMENTS = {
