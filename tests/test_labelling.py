@@ -8,6 +8,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import DATA, needs_data
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +49,12 @@ def test_names_are_added_to_those_there():
 
 def test_what_others_say_of_labels_is_kept():
     stated = {
-        "colors": [{"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"}, {"label-value": 5}, "nonsense"],
+        "colors": [
+            {"label-value": float("inf"), "rgba": [0, 0, 0, 0]},
+            {"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"},
+            {"label-value": 5},
+            "nonsense",
+        ],
         "properties": [{"label-value": 4, "area": 7, "class": "nucleus"}, {"label-value": 5, "area": 8}],
         "source": {"image": "../../"},
     }
@@ -56,7 +62,8 @@ def test_what_others_say_of_labels_is_kept():
     assert image.img.label_names == {4: "nucleus"} and image.img.label_colors == {4: (1, 2, 3, 4)}
     more = image.img.as_label({5: "cell"}, {4: (9, 9, 9)}).img.properties[IMAGE_LABEL]
     assert more["properties"] == [stated["properties"][0], {"label-value": 5, "area": 8, "name": "cell"}]
-    assert more["colors"][0] == {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    four = {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    assert more["colors"] == [four, {"label-value": 5}]
     assert more["source"] == stated["source"]
     assert image.img.properties[IMAGE_LABEL] == stated
 
@@ -125,11 +132,38 @@ def test_zarr_is_valid_to_ome_zarr_models(tmp_path, names, colors):
     assert {c.label_value: tuple(c.rgba) for c in label.colors or ()} == (colors or {})
 
 
+@needs_data
+@pytest.mark.parametrize("atlas", ["nifti/mricron/aal.nii.gz", "nifti/itk/LPSLabels.nii.gz"])
+def test_pyramids_lose_only_labels_that_are_small(tmp_path, atlas):
+    """Labels of every level are those of the one before, but for those that are nowhere a most frequent one."""
+    image = ci.open_image(DATA / atlas).astype("u2").img.as_label()
+    dots = image.values.copy()
+    dots[10::20, 11::20, 13::20] = 999
+    dots = image.copy(data=dots)
+    for k, labels in enumerate((image, dots)):
+        labels.img.save(tmp_path / f"{k}.ome.zarr", pyramid=True)
+        before, level = labels.values, 1
+        while level == 1 or max(before.shape) > 128:
+            coarse = ci.open_image(tmp_path / f"{k}.ome.zarr", level=level)
+            assert coarse.img.is_label
+            kept, there = set(np.unique(coarse).tolist()), set(np.unique(before).tolist())
+            assert kept <= there
+            factors = [a // b for a, b in zip(before.shape, coarse.shape, strict=True)]
+            for label in there - kept:
+                cut = (before == label)[tuple(slice(0, n * f) for n, f in zip(coarse.shape, factors, strict=True))]
+                voxels = cut.reshape(*(m for n, f in zip(coarse.shape, factors, strict=True) for m in (n, f)))
+                # it has no block for itself, not even half of one
+                assert voxels.sum((1, 3, 5)).max() <= np.prod(factors) / 2
+            assert (999 in kept) is False
+            before, level = coarse.values, level + 1
+
+
 # ---------------------------------------------------------------------------------------------- NRRD
 
 
 def test_nrrd(tmp_path):
-    named().img.save(tmp_path / "a.seg.nrrd")
+    with pytest.warns(ci.ChunkImgWarning, match="opacity of them: not written"):
+        named().img.save(tmp_path / "a.seg.nrrd")
     image = ci.open_image(tmp_path / "a.seg.nrrd")
     opaque = {k: (*v[:3], 255) for k, v in COLORS.items()}
     assert image.img.is_label and image.img.label_names == NAMES and image.img.label_colors == opaque
@@ -146,6 +180,13 @@ def test_nrrd(tmp_path):
 def _keys_of_itk(path):
     image = sitk.ReadImage(str(path))
     return {k: image.GetMetaData(k) for k in image.GetMetaDataKeys()}
+
+
+def test_nrrd_says_what_it_has_no_keys_for(tmp_path):
+    stated = {"properties": [{"label-value": 1, "name": "a", "area": 3}], "colors": [], "origin": "x"}
+    with pytest.warns(ci.ChunkImgWarning, match="alone; area, origin of them: not written"):
+        organs(properties={IMAGE_LABEL: stated}).img.save(tmp_path / "a.nrrd")
+    assert ci.open_image(tmp_path / "a.nrrd").img.label_names == {1: "a"}
 
 
 SEGMENTS = {
