@@ -16,7 +16,7 @@ __all__ = ["resample"]
 @click.argument("dst")
 @click.option("--like", metavar="REF", help="The image whose grid is wanted.")
 @click.option("--spacing", type=float, nargs=3, metavar="X Y Z", help="Voxel size that is wanted, in SRC's unit.")
-@click.option("--method", metavar="NAME", help="linear (default), nearest, or label (default for label maps).")
+@click.option("--method", metavar="NAME", help="linear (default), nearest, cubic, or label (default for label maps).")
 @click.option("--fill", type=float, default=0, show_default=True, help="Value of voxels outside SRC.")
 @output_options
 def resample(

@@ -130,7 +130,7 @@ def resample_volume(
     ref : Grid
         The grid.
     method : str, optional
-        ``"nearest"``, ``"linear"`` or ``"label"``; by default linear, and label for label maps.
+        ``"nearest"``, ``"linear"``, ``"cubic"`` or ``"label"``; by default linear, and label for label maps.
     transform : array_like of shape (4, 4), or Transform, optional
         World (RAS+) of the reference to that of the image, in the unit of the reference.
     fill : number

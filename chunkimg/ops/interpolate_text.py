@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .lines import SLACK
+from .splines import AFTER, BEFORE
 
 __all__ = ["Recipe"]
 
@@ -63,12 +64,12 @@ class Recipe:
     ----------
     name : str
         Type of the values: kind and bytes.
-    linear : bool
-        Linear interpolation, else the nearest, for which the type is ``u`` and the bytes.
+    method : str
+        ``"linear"``, ``"cubic"``, or ``"nearest"``, for which the type is ``u`` and the bytes.
     """
 
     name: str
-    linear: bool
+    method: str
 
     @property
     def size(self) -> int:
@@ -83,7 +84,7 @@ class Recipe:
     @property
     def lanes(self) -> int:
         """Points at a time."""
-        wide = self.size == 8 or (self.linear and self.name in ("i4", "u4"))
+        wide = self.size == 8 or (self.method == "linear" and self.name in ("i4", "u4"))
         return 8 if wide else 16
 
     @property
@@ -178,7 +179,7 @@ class Recipe:
             yield f"%along = fadd {reals} %k.far, %start"
         for axis in range(3):
             yield from self._position("zyx"[axis], axis, lines)
-        yield from self._linear() if self.linear else self._nearest()
+        yield from {"nearest": self._nearest, "linear": self._linear, "cubic": self._cubic}[self.method]()
         out, short = self.v(self.element), {"float": "f32", "double": "f64"}.get(self.element, self.element)
         yield f"%out.at = getelementptr {self.element}, ptr %out.row, i64 %k"
         store = f"@llvm.masked.store.v{self.lanes}{short}.p0"
@@ -198,8 +199,20 @@ class Recipe:
                 f"%place.{a} = call {reals} @llvm.masked.load.v{self.lanes}f64.p0"
                 f"(ptr %place.{a}.at, i32 8, {self.v('i1')} %mask, {reals} zeroinitializer)"
             )
-        yield f"%low.{a} = fcmp ogt {reals} %place.{a}, zeroinitializer"
-        yield f"%above.{a} = select {self.v('i1')} %low.{a}, {reals} %place.{a}, {reals} zeroinitializer"
+        if self.method == "cubic":
+            # mirrored at the outermost centres
+            yield f"%minus.{a} = fneg {reals} %place.{a}"
+            yield f"%ahead.{a} = fcmp ogt {reals} %place.{a}, %minus.{a}"
+            yield f"%size.{a}.real = select {self.v('i1')} %ahead.{a}, {reals} %place.{a}, {reals} %minus.{a}"
+            yield f"%twice.{a} = fadd {reals} %limit.{a}, %limit.{a}"
+            yield f"%back.{a} = fsub {reals} %twice.{a}, %size.{a}.real"
+            yield f"%short.{a} = fcmp olt {reals} %size.{a}.real, %back.{a}"
+            yield f"%turned.{a} = select {self.v('i1')} %short.{a}, {reals} %size.{a}.real, {reals} %back.{a}"
+            place = f"%turned.{a}"
+        else:
+            place = f"%place.{a}"
+        yield f"%low.{a} = fcmp ogt {reals} {place}, zeroinitializer"
+        yield f"%above.{a} = select {self.v('i1')} %low.{a}, {reals} {place}, {reals} zeroinitializer"
         yield f"%high.{a} = fcmp olt {reals} %above.{a}, %limit.{a}"
         yield f"%at.{a} = select {self.v('i1')} %high.{a}, {reals} %above.{a}, {reals} %limit.{a}"
 
@@ -315,6 +328,70 @@ class Recipe:
         else:
             yield f"%{name}.sum = fadd {reals} {a}, %{name}.more"
             yield f"%{name} = select {self.v('i1')} %counts.{axis}, {reals} %{name}.sum, {reals} {a}"
+
+    # ------------------------------------------------------------------ cubic
+
+    def _cubic(self) -> Iterator[str]:
+        ints, n = self.v("i32"), BEFORE + 1 + AFTER
+        yield from self.splat("before", "i32", str(BEFORE))
+        for value, name in ((1.0, "whole"), (1 / 6, "sixth"), (1 / 2, "half"), (2 / 3, "most")):
+            yield from self.splat(name, self.real, self._constant(value))
+        for a in "zyx":
+            yield from self._weights(a)
+        yield from self._offset("%index.z", "%index.y", "%index.x")
+        for z in range(n):
+            plane = "%offset" if z == 0 else f"%to.{z}"
+            if z:
+                yield f"%to.{z} = add {ints} {'%offset' if z == 1 else f'%to.{z - 1}'}, %stride.z"
+            for y in range(n):
+                row = plane if y == 0 else f"%to.{z}.{y}"
+                if y:
+                    yield f"%to.{z}.{y} = add {ints} {plane if y == 1 else f'%to.{z}.{y - 1}'}, %stride.y"
+                for x in range(n):
+                    at = row if x == 0 else f"%to.{z}.{y}.{x}"
+                    if x:
+                        yield f"%to.{z}.{y}.{x} = add {ints} {row if x == 1 else f'%to.{z}.{y}.{x - 1}'}, %stride.x"
+                    yield from self._gather(f"c.{z}.{y}.{x}", at)
+                yield from self._weighed(f"c.{z}.{y}", "x")
+            yield from self._weighed(f"c.{z}", "y")
+        yield from self._weighed("c", "z")
+        yield f"%result = bitcast {self.v(self.real)} %c to {self.v(self.real)}"
+
+    def _weights(self, a: str) -> Iterator[str]:
+        """The first of four coefficients, and the weights of all."""
+        ints, wide, reals = self.v("i32"), self.v("double"), self.v(self.real)
+        yield f"%cut.{a} = fptosi {wide} %at.{a} to {ints}"
+        yield f"%cut.real.{a} = sitofp {ints} %cut.{a} to {wide}"
+        yield f"%part.wide.{a} = fsub {wide} %at.{a}, %cut.real.{a}"
+        narrow = f"fptrunc {wide} %part.wide.{a} to {reals}"
+        yield f"%f.{a} = {narrow if self.real == 'float' else f'bitcast {wide} %part.wide.{a} to {wide}'}"
+        yield f"%inner.{a} = sub {ints} %cut.{a}, %origin.{a}"
+        yield f"%index.{a} = sub {ints} %inner.{a}, %before"
+        yield f"%g.{a} = fsub {reals} %whole, %f.{a}"
+        for name, other, k in (("f", 3, 1), ("g", 0, 2)):
+            part, square = f"%{name}.{a}", f"%{name}{name}.{a}"
+            yield f"{square} = fmul {reals} {part}, {part}"
+            yield f"%{name}.cube.{a} = fmul {reals} {square}, {part}"
+            yield f"%w.{a}.{other} = fmul {reals} %sixth, %{name}.cube.{a}"
+            yield f"%{name}.half.{a} = fmul {reals} %half, {part}"
+            yield f"%{name}.rest.{a} = fsub {reals} %whole, %{name}.half.{a}"
+            yield f"%{name}.less.{a} = fmul {reals} {square}, %{name}.rest.{a}"
+            yield f"%w.{a}.{k} = fsub {reals} %most, %{name}.less.{a}"
+
+    def _weighed(self, name: str, axis: str) -> Iterator[str]:
+        """The sum of four values, each times its weight."""
+        reals = self.v(self.real)
+        for k in range(4):
+            yield f"%{name}.{k}.part = fmul {reals} %{name}.{k}, %w.{axis}.{k}"
+        yield f"%{name}.two = fadd {reals} %{name}.0.part, %{name}.1.part"
+        yield f"%{name}.three = fadd {reals} %{name}.two, %{name}.2.part"
+        yield f"%{name} = fadd {reals} %{name}.three, %{name}.3.part"
+
+    def _constant(self, value: float) -> str:
+        """A number as LLVM takes it: the bits of a double, of one that a float holds where it is one."""
+        if self.real == "float":
+            (value,) = struct.unpack(">f", struct.pack(">f", value))
+        return f"0x{struct.pack('>d', value).hex().upper()}"
 
     def _rounded(self) -> Iterator[str]:
         reals, kind = self.v(self.real), self.name[0]

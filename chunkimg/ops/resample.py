@@ -16,14 +16,15 @@ from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region, ViewArray, full_region
 from ..workers import each
 from .boxes import KEPT, Boxes, Windows, open_boxes
-from .interpolate import interpolate_lines, interpolate_points
-from .lines import SLACK, Box, Lines
-from .places import AffinePlace, Located, Place
+from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
+from .lines import SLACK, Box
+from .places import AffinePlace, Located, Place, Points
+from .splines import AFTER, BEFORE, MARGIN, coefficients
 
 __all__ = ["METHODS", "PaddedArray", "ResampledArray", "resampled"]
 
 #: how values between voxels are found; ``"label"`` is the nearest, for values that must not be mixed
-METHODS = ("nearest", "linear", "label")
+METHODS = ("nearest", "linear", "cubic", "label")
 
 #: voxels of a part that one worker makes at a time, z, y, x
 _PART = (32, 64, 128)
@@ -231,7 +232,7 @@ class ResampledArray(LazyArray):
         """Sizes z, y, x of parts, so that what they need of the source is not much more than `_BOX`."""
         size = list(_PART)
         steps = self.places[0].steps()
-        while math.prod(steps @ size + 2) * self.dtype.itemsize > _BOX and max(size) > 1:
+        while math.prod(steps @ size + 2 + sum(self._margins())) * self.dtype.itemsize > _BOX and max(size) > 1:
             size[int(np.argmax(steps.sum(axis=0) * size))] //= 2
             size = [max(1, n) for n in size]
         return size
@@ -254,14 +255,20 @@ class ResampledArray(LazyArray):
         lead = part[:-3]
         yield _Part(tuple(slice(r.start, r.stop) for r in here), (*lead, *box), located)
 
+    def _margins(self) -> tuple[int, int]:
+        """Voxels before and behind the one at or below a point that are needed for it."""
+        if self.method == "cubic":
+            return BEFORE + MARGIN, AFTER + MARGIN
+        return 0, int(self.method == "linear")
+
     def _box(self, located: Located) -> Region:
         """Voxels z, y, x that points need."""
-        linear = self.method == "linear"
+        shift = 0.5 + SLACK if self.method in ("nearest", "label") else 0.0
+        before, behind = self._margins()
         out = []
         for low, high, n in zip(located.low, located.high, self.source.shape[-3:], strict=True):
-            shift = 0.0 if linear else 0.5 + SLACK
             first, last = (math.floor(min(max(p, 0.0), n - 1.0) + shift) for p in (low, high))
-            out.append(range(first, min(last + 1 + linear, n)))
+            out.append(range(max(0, first - before), min(last + 1 + behind, n)))
         return tuple(out)
 
     def _groups(self, boxes: Boxes, region: Region) -> Iterator[tuple[list[_Part], Windows]]:
@@ -280,16 +287,18 @@ class ResampledArray(LazyArray):
 
     def _interpolate(self, part: _Part, values: Block, out: Block) -> None:
         box = Box(values, tuple(r.start for r in part.box[-3:]), self.source.shape[-3:])
-        linear = self.method == "linear"
+        method = "nearest" if self.method == "label" else self.method
+        if method == "cubic":
+            box = coefficients(box, working_type(self.dtype))
         out = out.reshape(out.shape[-3:])
         points = part.located.points
-        if isinstance(points, Lines):
-            # the result has the fill already
-            made = out.copy()
-            interpolate_lines(box, points, linear, made)
-            out[...] = made
-        else:
-            out[points.inside] = interpolate_points(box, points.positions, linear)
+        if isinstance(points, Points):
+            out[points.inside] = rounded(interpolate_points(box, points.positions, method), self.dtype)
+            return
+        # the result has the fill already
+        made = out.astype(box.block.dtype)
+        interpolate_lines(box, points, method, made)
+        out[...] = made if method != "cubic" else rounded(made, self.dtype)
 
     def __dask_tokenize__(self) -> Any:
         places = [p.token() for p in self.places]
