@@ -525,3 +525,26 @@ def test_a_field_in_gzip_without_an_index(tmp_path):
     write(tmp_path / "a.nii", vectors, affine=affine, intent_code=1007)
     (tmp_path / "1Warp.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
     same(ci.read_transform(tmp_path / "1Warp.nii.gz"), field, around(image, 200), atol=1e-4)
+
+
+def test_resampling_on_the_command_line(tmp_path, command):
+    affine = np.array([[0.64, 0, 0.6, -3], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], [0, 0, 0, 1]])
+    values = RNG.integers(-900, 900, (10, 12, 13)).astype("i2")
+    moving = ci.from_array(values, affine=affine)
+    fixed = ci.from_array(np.zeros((9, 14, 11), "i2"), affine=affine @ np.diag([1.1, 0.9, 1.2, 1]))
+    for name, image in (("fixed.nii.gz", fixed), ("moving.nii.gz", moving)):
+        image.img.save(tmp_path / name)
+    transform = kinds()[3]
+    transform.SetParameters((0.02, -0.03, 0.04, 1, 2, -1, 1.1, 0.9, 1.05))
+    sitk.WriteTransform(transform, str(tmp_path / "a.tfm"))
+    dest = tmp_path / "b.nii.gz"
+    files = [tmp_path / name for name in ("moving.nii.gz", "b.nii.gz", "fixed.nii.gz", "a.tfm")]
+    command(
+        "resample", files[0], dest, "--like", files[2], "--transform", files[3], "--fill", "-7", "--method", "nearest"
+    )
+    read = [sitk.ReadImage(f) for f in (files[0], files[2])]
+    expected = sitk.Resample(read[0], read[1], transform, sitk.sitkNearestNeighbor, -7)
+    expected = sitk.GetArrayFromImage(expected)
+    found = ci.open_image(dest)
+    assert found.img.same_grid(fixed)
+    assert np.mean(found.values != expected) <= 1e-3 and len(np.unique(expected)) > 50
