@@ -193,6 +193,15 @@ def test_errors_of_padding():
         with pytest.raises(ci.GeometryError, match="no value of int16"):
             image.img.pad(1, fill=fill)
     assert image.astype("f4").img.pad(1, fill=np.nan).isnull().sum() == 4 * 5 * 6 - 24
+    for sides, match in (({"before": 2}, "three numbers"), ({"after": (1, 2)}, "three numbers")):
+        with pytest.raises(ci.GeometryError, match=match):
+            image.img.pad(**sides)
+    with pytest.raises(ci.GeometryError, match="not both"):
+        image.img.pad(1, before=(1, 2, 3))
+    with pytest.raises(ci.GeometryError, match="not negative"):
+        image.img.pad(before=(1, 2, -3))
+    by_side = image.img.pad(before=(1, 2, 3), after=(0, 4, 1))
+    assert by_side.identical(image.img.pad(x=(1, 0), y=(2, 4), z=(3, 1)))
     assert image.img.pad().identical(image)
     assert padded(build.to_volume(image), widths(0)).data.shape == (2, 3, 4)
 

@@ -71,6 +71,8 @@ class SpacePart(GeometryPart):
         x: int | tuple[int, int] | None = None,
         y: int | tuple[int, int] | None = None,
         z: int | tuple[int, int] | None = None,
+        before: Sequence[int] | None = None,
+        after: Sequence[int] | None = None,
         mode: str = "constant",
         fill: complex = 0,
     ) -> xr.DataArray:
@@ -82,6 +84,8 @@ class SpacePart(GeometryPart):
             Voxels to add on each side, along all of x, y, z or by axis: a number, or a pair (before, after).
         x, y, z : int or (int, int), optional
             The same for one axis.
+        before, after : (int, int, int), optional
+            The same along x, y, z, by side.
         mode : str
             What new voxels hold, by `numpy.pad`'s names: ``"constant"``, ``"edge"``, ``"reflect"``, ``"symmetric"`` or
             ``"wrap"``.
@@ -103,7 +107,7 @@ class SpacePart(GeometryPart):
         >>> wider.values.tolist(), wider.img.origin
         ([[[0, 0, 0, 1, 2, 2]]], (-4.0, 0.0, 0.0))
         """
-        return space.pad(self._image, width, {"x": x, "y": y, "z": z}, mode, fill)
+        return space.pad(self._image, width, {"x": x, "y": y, "z": z}, (before, after), mode, fill)
 
     def coarsen(
         self,

@@ -43,9 +43,11 @@ def _require_one_world(a: Grid, b: Grid) -> None:
         )
 
 
-def pad(image: xr.DataArray, width: Any, by_axis: Mapping[str, Any], mode: str, fill: Any) -> xr.DataArray:
+def pad(
+    image: xr.DataArray, width: Any, by_axis: Mapping[str, Any], sides: tuple[Any, Any], mode: str, fill: Any
+) -> xr.DataArray:
     """The image with voxels added around it; see `SpacePart.pad`."""
-    wanted = widths(width, **by_axis)
+    wanted = widths(width, sides, **by_axis)
 
     def by_dask(variable: xr.Variable) -> xr.Variable:
         if mode == "constant":

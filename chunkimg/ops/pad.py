@@ -127,8 +127,17 @@ def within(r: range, before: int, n: int, mode: str) -> Sequence[int]:
     return found
 
 
-def widths(width: int | Mapping[str, Any] | None, **by_axis: Any) -> Widths:
-    """Numbers of voxels before and after along x, y, z, from one number for all, or numbers or pairs by axis.
+def widths(width: int | Mapping[str, Any] | None, sides: tuple[Any, Any] = (None, None), **by_axis: Any) -> Widths:
+    """Numbers of voxels before and after along x, y, z.
+
+    Parameters
+    ----------
+    width : int or mapping, optional
+        One number for all, or a number or a pair (before, after) by axis.
+    sides : pair of sequences
+        Three numbers before, and three after, along x, y, z; None for none.
+    **by_axis
+        As in a mapping.
 
     Raises
     ------
@@ -140,6 +149,10 @@ def widths(width: int | Mapping[str, Any] | None, **by_axis: Any) -> Widths:
         given = {**width, **given}
     elif width is not None:
         given = {**dict.fromkeys(AXES, width), **given}
+    if any(side is not None for side in sides):
+        if given:
+            raise GeometryError("give widths of padding by axis, or before= and after=, not both")
+        given = dict(zip(AXES, zip(*(_three(side) for side in sides), strict=True), strict=True))
     foreign = [str(a) for a in given if a not in AXES]
     if foreign:
         raise GeometryError(
@@ -147,6 +160,14 @@ def widths(width: int | Mapping[str, Any] | None, **by_axis: Any) -> Widths:
             "chunkimg.concat_time adds frames"
         )
     return {a: _pair(a, given.get(a, 0)) for a in AXES}
+
+
+def _three(side: Any) -> tuple[int, int, int]:
+    values = (0, 0, 0) if side is None else tuple(side) if np.ndim(side) == 1 else ()
+    if len(values) != 3:
+        raise GeometryError(f"before= and after= are three numbers of voxels, along x, y, z; found {side!r}")
+    x, y, z = values
+    return x, y, z
 
 
 def _pair(axis: str, width: Any) -> tuple[int, int]:
