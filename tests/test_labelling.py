@@ -89,6 +89,47 @@ def test_any_names_come_back(names, colors):
     assert labelling.names_of(out) == names
 
 
+TILTED = [[1.4, 0.3, 0, 3], [-0.2, 1.6, 0.4, -4], [0.1, 0, 2, 5], [0, 0, 0, 1]]
+OPERATIONS = {
+    "crop_world": lambda i: i.img.crop_world((4, -2, 6), (7, 1, 11)),
+    "reorient": lambda i: i.img.reorient("PIR"),
+    "flip": lambda i: i.img.flip("x"),
+    "pad": lambda i: i.img.pad(x=2, z=(1, 3)),
+    "coarsen": lambda i: i.img.coarsen(x=2, y=2),
+    "resample": lambda i: i.img.resample(0.8),
+    "resample_to": lambda i: i.img.resample_to(ci.from_array(np.zeros((7, 8, 9)), affine=TILTED)),
+    "concat_time": lambda i: ci.concat_time([i, i], t=[0.0, 2.0]),
+    "astype": lambda i: i.astype("i8"),
+    "isel": lambda i: i[::2, 1:, ::-1],
+}
+
+
+@pytest.mark.parametrize("chunks", ["auto", None])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_invents_a_label(tmp_path, name, chunks):
+    named().img.save(tmp_path / "a.ome.zarr")
+    made = OPERATIONS[name](ci.open_image(tmp_path / "a.ome.zarr", chunks=chunks))
+    assert made.img.is_label and made.img.label_names == NAMES and made.img.label_colors == COLORS
+    assert {1, 2} <= set(np.unique(made).tolist()) <= {0, 1, 2, 900}
+    # statistics are of what was made
+    found = made.img.label_stats(background=None)
+    assert found.voxels.sum() == made.size
+    if "t" not in made.dims:
+        assert dict(zip(found.label.tolist(), found.voxels.tolist(), strict=True)) == made.img.count_labels().as_dict()
+
+
+def test_what_would_invent_labels_is_refused():
+    image = named()
+    for refused in (
+        lambda: image.img.smooth(2),
+        lambda: image.img.resample(1.0, method="linear"),
+        lambda: image.img.sample([[3, -4, 5]], method="linear"),
+        lambda: image.img.coarsen(x=2, func="mean"),
+    ):
+        with pytest.raises((TypeError, ValueError, ci.ChunkImgError), match="label"):
+            refused()
+
+
 # ---------------------------------------------------------------------------------------------- OME-Zarr
 
 
