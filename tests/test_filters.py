@@ -137,6 +137,19 @@ def test_smooth_on_images_of_others(item):
     assert found.dtype == "f4"
 
 
+def test_smooth_like_nibabel(nibabel_data):
+    import nibabel
+    from nibabel.processing import smooth_image
+
+    for name in ("anatomical.nii", "example4d.nii.gz"):
+        file = nibabel.load(nibabel_data / name)
+        image = ci.open_image(nibabel_data / name)
+        fwhm = (4, 6, 5)
+        expected = smooth_image(file.__class__(file.get_fdata(dtype="f4"), file.affine), [*fwhm, 0][: file.ndim])
+        found = image.img.smooth(fwhm, boundary="edge")
+        np.testing.assert_allclose(found.values.T, np.asarray(expected.dataobj), rtol=1e-4, atol=0.02)
+
+
 def test_smooth_of_a_point_is_a_gaussian_in_space():
     """The width at half maximum is what was asked for, in world millimetres, on an oblique grid in micrometres."""
     data = np.zeros((41, 61, 81), "f4")
@@ -352,6 +365,11 @@ def test_saving_decodes_each_chunk_once(tmp_path, monkeypatch, small_slabs, chun
     sigma = [f / np.sqrt(8 * np.log(2)) / s for f, s in zip((6, 5, 4), image.img.spacing[::-1], strict=True)]
     expected = ndimage.gaussian_filter(stored.T.astype("f4"), sigma)
     np.testing.assert_allclose(ci.open_image(tmp_path / "b.ome.zarr").values, expected, atol=0.05)
+    # in expressions, once for each time it is named
+    decoded.clear()
+    (image - smooth).img.save(tmp_path / "d.nii")
+    if chunks is not None:
+        assert sorted(decoded) == sorted(2 * list(itertools.product(range(4), range(3), range(3))))
     # a part costs what is around it
     decoded.clear()
     smooth.isel(z=slice(20, 24), y=slice(20, 24), x=slice(20, 24)).img.save(tmp_path / "c.nii")
