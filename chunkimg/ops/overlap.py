@@ -23,7 +23,7 @@ __all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole"]
 BOUNDARIES = ("reflect", "mirror", "edge", "constant")
 #: parts of a block that are worked on at once, at most, and their smallest size in voxels
 _PARTS = 8
-_SMALLEST = 1 << 16
+_SMALLEST = 1 << 18
 
 
 @dataclass(frozen=True)
