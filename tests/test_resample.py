@@ -19,7 +19,7 @@ import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
-from chunkimg.ops import interpolate, interpolate_kernels
+from chunkimg.ops import boxes, interpolate, interpolate_kernels
 from chunkimg.ops.resample import PaddedArray, ResampledArray
 from chunkimg.volume import TimeAxis, Volume
 
@@ -388,6 +388,26 @@ def test_each_chunk_is_read_about_once(axis):
     stored.read = 0
     small = data[40:48, 60:68, 30:38]
     assert small.shape == (8, 8, 8) and stored.passes < 0.3
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_is_too_much_to_be_kept_goes_to_a_file(full, monkeypatch):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    stored, volume, ref = rotated((120, 130, 140), chunks=(16, 16, 16))
+    data = resampling.resample_volume(volume, ref).data
+    whole = data[:]
+    monkeypatch.setattr(boxes, "KEPT", 1 << 20)
+    monkeypatch.setattr(boxes, "_SMALL", 1)
+    if full:
+        monkeypatch.setattr(boxes.os, "pwrite", no_space)
+    stored.read = 0
+    with data.reader() as read:
+        for at in range(0, data.shape[0], 20):
+            region = (range(at, min(at + 20, data.shape[0])), range(data.shape[1]), range(data.shape[2]))
+            np.testing.assert_array_equal(read(region), whole[at : at + 20])
+    assert stored.passes > 2 if full else 0.8 < stored.passes <= 1.3
 
 
 @pytest.mark.parametrize("kind", [{"chunks": (16, 16, 16)}, {"sequential": True}, {}])

@@ -217,16 +217,20 @@ class ResampledArray(LazyArray):
         return out
 
     def _cuts(self, region: Region) -> Iterator[tuple[Region, Region]]:
-        """Parts of a region of one frame and channel: in the result, and in the block that is made."""
+        """Parts of a region of one frame and channel: in the result, and in the block that is made.
+
+        They go along the longest axis last, so that what neighbours share is kept until all have had it.
+        """
         size = self._part_size()
-        spans = [[r[k : k + n] for k in range(0, len(r), n)] for r, n in zip(region[-3:], size, strict=True)]
         starts = [range(0, len(r), n) for r, n in zip(region[-3:], size, strict=True)]
+        order = sorted(range(3), key=lambda a: -len(region[a - 3]))
         for lead in itertools.product(*(range(len(r)) for r in region[:-3])):
-            first = tuple(r[k : k + 1] for r, k in zip(region[:-3], lead, strict=True))
-            here = tuple(range(k, k + 1) for k in lead)
-            for part, at in zip(itertools.product(*spans), itertools.product(*starts), strict=True):
-                inner = tuple(range(a, a + len(r)) for a, r in zip(at, part, strict=True))
-                yield (*first, *part), (*here, *inner)
+            for turned in itertools.product(*(starts[a] for a in order)):
+                at = [k for _, k in sorted(zip(order, turned, strict=True))]
+                here = (*((k, 1) for k in lead), *zip(at, size, strict=True))
+                cuts = [slice(k, k + n) for k, n in here]
+                block = tuple(range(len(r))[c] for r, c in zip(region, cuts, strict=True))
+                yield tuple(r[c] for r, c in zip(region, cuts, strict=True)), block
 
     def _part_size(self) -> list[int]:
         """Sizes z, y, x of parts, so that what they need of the source is not much more than `_BOX`."""
