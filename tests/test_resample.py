@@ -3,6 +3,8 @@
 import itertools
 import math
 import pickle
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -531,6 +533,29 @@ def test_maps_that_bend(dtype):
         limit = 0.51 if values.dtype.kind in "iu" else 1e-3
         assert np.abs(data[:] - expected)[sure].max() <= (limit if order else 0)
         np.testing.assert_array_equal(data[5:30:3, 2:, ::-1], data[:][5:30:3, 2:, ::-1])
+
+
+def test_a_map_may_wait_for_workers():
+    from chunkimg.workers import each
+
+    class Reading(Bend):
+        def map(self, points):
+            # as Dask does it, in a thread of its own
+            other = threading.Thread(target=each, args=(lambda _: time.sleep(0.01), range(4)), daemon=True)
+            other.start()
+            other.join(30)
+            assert not other.is_alive()
+            return super().map(points)
+
+    values = noise((40, 70, 150))
+    image = ci.from_array(values, spacing=(1, 1, 1))
+    np.testing.assert_array_equal(
+        image.img.resample_to(image, transform=Reading()).values, image.img.resample_to(image, transform=Bend()).values
+    )
+    volume = volume_of(Stored(values), np.eye(4))
+    for method in ("linear", "nearest"):
+        data = resampling.resample_volume(volume, volume.grid, method, Reading()).data
+        np.testing.assert_array_equal(data[3:40], image.img.resample_to(image, method, Bend()).values[3:])
 
 
 def test_points_that_a_map_has_no_place_for_are_outside():

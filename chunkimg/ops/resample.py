@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,7 @@ import numpy as np
 
 from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region, ViewArray, full_region
-from ..workers import each
+from ..workers import each, thread_count
 from .boxes import KEPT, Boxes, Windows, open_boxes
 from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
 from .lines import SLACK, Box
@@ -209,8 +211,12 @@ class ResampledArray(LazyArray):
                 with boxes.take(part.box, windows) as values:
                     self._interpolate(part, values.reshape(values.shape[-3:]), out[part.at])
 
-        if boxes.anywhere:
+        if boxes.anywhere and all(isinstance(p, AffinePlace) for p in self.places):
             each(lambda cut: make(self._located(*cut)), self._cuts(region))
+        elif boxes.anywhere:
+            # a map may read an image of its own, and wait for workers
+            with ThreadPoolExecutor(thread_count(), "chunkimg-map") as threads:
+                deque(threads.map(lambda cut: make(self._located(*cut)), self._cuts(region)), maxlen=0)
         else:
             for group, windows in self._groups(boxes, region):
                 each(partial(make, windows=windows), [[part] for part in group])
