@@ -3,6 +3,8 @@
 import itertools
 import math
 import pickle
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +21,7 @@ import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
-from chunkimg.ops import interpolate, interpolate_kernels
+from chunkimg.ops import boxes, interpolate, interpolate_kernels
 from chunkimg.ops.resample import PaddedArray, ResampledArray
 from chunkimg.volume import TimeAxis, Volume
 
@@ -390,6 +392,26 @@ def test_each_chunk_is_read_about_once(axis):
     assert small.shape == (8, 8, 8) and stored.passes < 0.3
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_what_is_too_much_to_be_kept_goes_to_a_file(full, monkeypatch):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    stored, volume, ref = rotated((120, 130, 140), chunks=(16, 16, 16))
+    data = resampling.resample_volume(volume, ref).data
+    whole = data[:]
+    monkeypatch.setattr(boxes, "KEPT", 1 << 20)
+    monkeypatch.setattr(boxes, "_SMALL", 1)
+    if full:
+        monkeypatch.setattr(boxes.os, "pwrite", no_space)
+    stored.read = 0
+    with data.reader() as read:
+        for at in range(0, data.shape[0], 20):
+            region = (range(at, min(at + 20, data.shape[0])), range(data.shape[1]), range(data.shape[2]))
+            np.testing.assert_array_equal(read(region), whole[at : at + 20])
+    assert stored.passes > 2 if full else 0.8 < stored.passes <= 1.3
+
+
 @pytest.mark.parametrize("kind", [{"chunks": (16, 16, 16)}, {"sequential": True}, {}])
 def test_views_and_scaled_values_are_read_by_chunks_of_their_source(kind):
     stored, volume, ref = rotated((60, 70, 80), **kind)
@@ -511,6 +533,29 @@ def test_maps_that_bend(dtype):
         limit = 0.51 if values.dtype.kind in "iu" else 1e-3
         assert np.abs(data[:] - expected)[sure].max() <= (limit if order else 0)
         np.testing.assert_array_equal(data[5:30:3, 2:, ::-1], data[:][5:30:3, 2:, ::-1])
+
+
+def test_a_map_may_wait_for_workers():
+    from chunkimg.workers import each
+
+    class Reading(Bend):
+        def map(self, points):
+            # as Dask does it, in a thread of its own
+            other = threading.Thread(target=each, args=(lambda _: time.sleep(0.01), range(4)), daemon=True)
+            other.start()
+            other.join(30)
+            assert not other.is_alive()
+            return super().map(points)
+
+    values = noise((40, 70, 150))
+    image = ci.from_array(values, spacing=(1, 1, 1))
+    np.testing.assert_array_equal(
+        image.img.resample_to(image, transform=Reading()).values, image.img.resample_to(image, transform=Bend()).values
+    )
+    volume = volume_of(Stored(values), np.eye(4))
+    for method in ("linear", "nearest"):
+        data = resampling.resample_volume(volume, volume.grid, method, Reading()).data
+        np.testing.assert_array_equal(data[3:40], image.img.resample_to(image, method, Bend()).values[3:])
 
 
 def test_points_that_a_map_has_no_place_for_are_outside():

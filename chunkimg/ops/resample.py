@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,7 @@ import numpy as np
 
 from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region, ViewArray, full_region
-from ..workers import each
+from ..workers import each, thread_count
 from .boxes import KEPT, Boxes, Windows, open_boxes
 from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
 from .lines import SLACK, Box
@@ -209,24 +211,32 @@ class ResampledArray(LazyArray):
                 with boxes.take(part.box, windows) as values:
                     self._interpolate(part, values.reshape(values.shape[-3:]), out[part.at])
 
-        if boxes.anywhere:
+        if boxes.anywhere and all(isinstance(p, AffinePlace) for p in self.places):
             each(lambda cut: make(self._located(*cut)), self._cuts(region))
+        elif boxes.anywhere:
+            # a map may read an image of its own, and wait for workers
+            with ThreadPoolExecutor(thread_count(), "chunkimg-map") as threads:
+                deque(threads.map(lambda cut: make(self._located(*cut)), self._cuts(region)), maxlen=0)
         else:
             for group, windows in self._groups(boxes, region):
                 each(partial(make, windows=windows), [[part] for part in group])
         return out
 
     def _cuts(self, region: Region) -> Iterator[tuple[Region, Region]]:
-        """Parts of a region of one frame and channel: in the result, and in the block that is made."""
+        """Parts of a region of one frame and channel: in the result, and in the block that is made.
+
+        They go along the longest axis last, so that what neighbours share is kept until all have had it.
+        """
         size = self._part_size()
-        spans = [[r[k : k + n] for k in range(0, len(r), n)] for r, n in zip(region[-3:], size, strict=True)]
         starts = [range(0, len(r), n) for r, n in zip(region[-3:], size, strict=True)]
+        order = sorted(range(3), key=lambda a: -len(region[a - 3]))
         for lead in itertools.product(*(range(len(r)) for r in region[:-3])):
-            first = tuple(r[k : k + 1] for r, k in zip(region[:-3], lead, strict=True))
-            here = tuple(range(k, k + 1) for k in lead)
-            for part, at in zip(itertools.product(*spans), itertools.product(*starts), strict=True):
-                inner = tuple(range(a, a + len(r)) for a, r in zip(at, part, strict=True))
-                yield (*first, *part), (*here, *inner)
+            for turned in itertools.product(*(starts[a] for a in order)):
+                at = [k for _, k in sorted(zip(order, turned, strict=True))]
+                here = (*((k, 1) for k in lead), *zip(at, size, strict=True))
+                cuts = [slice(k, k + n) for k, n in here]
+                block = tuple(range(len(r))[c] for r, c in zip(region, cuts, strict=True))
+                yield tuple(r[c] for r, c in zip(region, cuts, strict=True)), block
 
     def _part_size(self) -> list[int]:
         """Sizes z, y, x of parts, so that what they need of the source is not much more than `_BOX`."""
