@@ -186,8 +186,8 @@ def test_public_names():
     assert {n for n in dir(ImageAccessor) if n[0] != "_"} == {
         "access", "affine", "affine_at", "as_label", "assign_geometry", "bounds", "center", "corners", "count_labels",
         "crop_world", "direction", "extent", "grid", "histogram", "is_label", "numpy", "orientation", "origin",
-        "properties", "require_same_grid", "same_grid", "sample", "save", "snap_to", "space", "spacing", "stats", "to_index",
-        "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
+        "properties", "require_same_grid", "same_grid", "sample", "save", "snap_to", "space", "spacing", "stats",
+        "to_index", "to_nibabel", "to_nifti", "to_nrrd", "to_sitk", "to_world", "to_zarr", "units",
     }  # fmt: skip
 
 
