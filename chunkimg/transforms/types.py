@@ -159,8 +159,7 @@ class DisplacementField:
             first = at.astype(np.int64)
             part = at - first
             return blended(voxels, list(first), list(first + (part > 0)), list(part))
-        _, corners = corners_of(at[::-1].T, self.grid.shape, "linear")
-        scatter = Scatter(data, corners, "linear", scaling)
+        scatter = Scatter(data, corners_of(at, "linear"), "linear", scaling)
         return scatter.gathered(scatter.source._read)
 
     def inverse(self) -> DisplacementField:
