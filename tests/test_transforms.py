@@ -192,6 +192,8 @@ def test_fields_in_any_frame(grid, data):
     signs = [1 if a == b else -1 for a, b in zip(space, "RAS", strict=True)]
     expected = points + (vectors.transpose(3, 2, 1, 0) * 0.5 + 1) * signs
     np.testing.assert_allclose(ci.DisplacementField(image, space).map(points), expected, atol=1e-9)
+    turned = image_of(image.data, grid.to_space("LPS"), ("c", "z", "y", "x"), scaling=Scaling(0.5, 1))
+    np.testing.assert_allclose(ci.DisplacementField(turned, space).map(points), expected, atol=1e-9)
 
 
 def test_a_field_is_read_around_the_points():

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GeometryError
 from ..indexing import Block, Indices
 from ..lazy import Scaling
 
@@ -73,42 +72,25 @@ def check_method(method: str) -> str:
     return method
 
 
-def corners_of(index: Array, shape: Sequence[int], method: str) -> tuple[Indices, Corners]:
-    """Which points are inside a grid, and the voxels of each of them.
+def corners_of(at: Array, method: str) -> Corners:
+    """The voxels of points.
 
     Parameters
     ----------
-    index : ndarray, shape (N, 3)
-        Fractional indices in x, y, z order; points that are not finite are outside.
-    shape : (int, int, int)
-        Voxels along x, y, z.
+    at : ndarray, shape (3, N)
+        Fractional indices along z, y, x, at or between voxel centres, as of `positions_in`.
     method : str
         One of :data:`METHODS`.
-
-    Returns
-    -------
-    inside : ndarray of int
-        Numbers of the points that are inside, ascending.
-    corners : Corners
-        Of those.
     """
-    index = np.asarray(index, np.float64)
-    if index.ndim != 2 or index.shape[1] != 3:
-        raise GeometryError(f"points have shape (N, 3) in x, y, z order, found {index.shape}")
-    with np.errstate(invalid="ignore"):
-        halves = np.rint(2 * index) / 2
-        index = np.where(np.abs(index - halves) < _ROUNDING, halves, index)
-    sizes = np.asarray(shape)
-    inside = np.flatnonzero(np.all((index >= -0.5 - _SLACK) & (index <= sizes - 0.5 + _SLACK), axis=1))
-    at = np.clip(index[inside], 0, sizes - 1).T[::-1]
+    halves = np.rint(2 * at) / 2
+    at = np.where(np.abs(at - halves) < _ROUNDING, halves, at)
     if check_method(method) != "linear":
         # halfway is up, as of ITK's Math::RoundHalfIntegerUp
         nearest = np.floor(at + 0.5).astype(np.int64)
-        return inside, Corners(nearest, nearest, np.zeros(nearest.shape))
-    low = np.floor(at)
-    part = at - low
-    first = low.astype(np.int64)
-    return inside, Corners(first, first + (part > 0), part)
+        return Corners(nearest, nearest, np.zeros(nearest.shape))
+    first = at.astype(np.int64)
+    part = at - first
+    return Corners(first, first + (part > 0), part)
 
 
 def value_type(stored: np.dtype[Any], scaling: Scaling | None, method: str) -> np.dtype[Any]:
@@ -197,7 +179,7 @@ def positions_in(points: Array, to_index: Array, shape: Sequence[int]) -> tuple[
     Parameters
     ----------
     points : ndarray, shape (N, 3)
-        World coordinates; what is not finite is outside.
+        World coordinates in x, y, z order; what is not finite is outside.
     to_index : ndarray, shape (4, 4)
         World to index, x, y, z.
     shape : (int, int, int)

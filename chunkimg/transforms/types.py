@@ -8,6 +8,7 @@ resampling asks for. Transforms are immutable and pickle in a few kB, whatever t
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -141,7 +142,7 @@ class DisplacementField:
         out = given.reshape(-1, 3).copy()
         inside, at = positions_in(out, aff.inverse(self.grid.matrix), self.grid.shape)
         if len(inside):
-            out[inside] += frames.rows_to_space(self._vectors_at(at), self._vectors, self.grid.space).T
+            out[inside] += frames.rows_to_space(self._vectors_at(at), self._vectors, "RAS").T
         return out.reshape(given.shape)
 
     def _vectors_at(self, at: Array) -> Array:
@@ -158,8 +159,7 @@ class DisplacementField:
             first = at.astype(np.int64)
             part = at - first
             return blended(voxels, list(first), list(first + (part > 0)), list(part))
-        _, corners = corners_of(at[::-1].T, self.grid.shape, "linear")
-        scatter = Scatter(data, corners, "linear", scaling)
+        scatter = Scatter(data, corners_of(at, "linear"), "linear", scaling)
         return scatter.gathered(scatter.source._read)
 
     def inverse(self) -> DisplacementField:
@@ -266,9 +266,7 @@ class Composite:
         return {"transforms": self.transforms}
 
     def __dask_tokenize__(self) -> Any:
-        from dask.base import normalize_token
-
-        return ("chunkimg-composite", *(normalize_token(t) for t in self.transforms))
+        return ("chunkimg-composite", *(_token(t) for t in self.transforms))
 
 
 def _flat(transform: Any) -> Iterator[Any]:
@@ -278,6 +276,11 @@ def _flat(transform: Any) -> Iterator[Any]:
             yield from _flat(part)
     else:
         yield transform
+
+
+def _token(transform: Any) -> Any:
+    told = getattr(transform, "__dask_tokenize__", None)
+    return pickle.dumps(transform) if told is None else told()
 
 
 def _rows(matrix: Array) -> Rows:
@@ -309,8 +312,8 @@ def _field(image: Any) -> Volume:
             "nothing says where this displacement field lies in the world; declare it with "
             "img.img.assign_geometry(space=...) if you know it"
         )
+    volume = replace(volume, grid=volume.grid.to_space("RAS"))
     if "t" not in sizes:
         return volume
     data = ViewArray(volume.data, [range(n) for n in volume.data.shape], (1, 2, 3, 4))
-    grid = volume.grid if volume.poses is None else volume.poses.fixed(volume.grid)
-    return replace(volume, data=data, dims=volume.dims[1:], times=None, poses=None, grid=grid)
+    return replace(volume, data=data, dims=volume.dims[1:], times=None, poses=None)
