@@ -69,8 +69,9 @@ class StreamArray(FileArray):
 
             def read(region: Region) -> Block:
                 spans = self._spans(region)
-                far = spans.start - stream.position > WORTH or spans.start < stream.position
-                if far and (index := self.gzip.find()) is not None:
+                back, ahead = spans.start < stream.position, spans.start - stream.position > WORTH
+                index = self.gzip.ensure() if back else self.gzip.find() if ahead else None
+                if index is not None:
                     return self._read_indexed(index, spans)
                 return self._fill_from(stream, spans)
 
