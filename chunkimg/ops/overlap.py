@@ -17,7 +17,7 @@ from ..lazy import Block, LazyArray, Reader, Region
 from ..workers import each
 from .halos import overlapping
 
-__all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole"]
+__all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole", "checked"]
 
 #: what lies beyond the image, for each name
 BOUNDARIES = ("reflect", "mirror", "edge", "constant")
