@@ -1,14 +1,14 @@
 """Maps of the world: affine, by a field of displacements, and one after the other.
 
 A transform says where a point of the reference (fixed) image lies in the moving image, as in ITK: ``map(points)`` takes
-points of the reference's world to points of the moving image's, both RAS+, in the unit of the images. That is what
-resampling asks for. Transforms are immutable and pickle in a few kB, whatever the size of a field.
+points of the reference's world to points of the moving image's, both RAS+, in the unit of the transform: mm where it
+comes from a file, that of its image for a field. That is what resampling asks for, which converts units. Transforms are
+immutable and pickle in a few kB, whatever the size of a field.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,6 +57,8 @@ class Affine:
     ----------
     matrix : array_like, shape (4, 4) or (3, 4)
         World to world, RAS+.
+    units : str, optional
+        Unit of its lengths; that of the reference, whatever it is, by default.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class Affine:
     """
 
     matrix: Rows
+    units: str | None = None
 
     def __post_init__(self) -> None:
         matrix = aff.as_affine(self.matrix)
@@ -85,10 +88,10 @@ class Affine:
 
     def inverse(self) -> Affine:
         """The map back."""
-        return Affine(_rows(aff.inverse(np.array(self.matrix))))
+        return Affine(_rows(aff.inverse(np.array(self.matrix))), self.units)
 
     def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-affine", self.matrix)
+        return ("chunkimg-affine", self.matrix, self.units)
 
 
 class DisplacementField:
@@ -133,6 +136,11 @@ class DisplacementField:
         """Where its vectors are."""
         assert self._volume.grid is not None
         return self._volume.grid
+
+    @property
+    def units(self) -> str:
+        """Unit of the displacements, and of the points that are mapped: that of the image."""
+        return self.grid.units
 
     def map(self, points: ArrayLike) -> Array:
         """World points of the moving image, shape (..., 3), of those of the reference."""
@@ -181,6 +189,7 @@ class DisplacementField:
             "chunkimg-displacement",
             self._volume.data.__dask_tokenize__(),
             self.grid.affine,
+            self.grid.units,
             None if scaling is None else (scaling.slope, scaling.inter),
             self._vectors,
         )
@@ -227,6 +236,16 @@ class Composite:
                 "a 4×4 matrix is one as Affine(matrix)"
             )
         object.__setattr__(self, "transforms", parts)
+        units = sorted({u for t in parts if (u := getattr(t, "units", None)) not in (None, "unknown")})
+        if len(units) > 1:
+            raise GeometryError(
+                f"the transforms of a composite have lengths in {' and '.join(units)}; give all of them in one unit"
+            )
+
+    @property
+    def units(self) -> str | None:
+        """The unit of its parts; None where none of them names one."""
+        return next((u for t in self.transforms if (u := getattr(t, "units", None)) not in (None, "unknown")), None)
 
     @cached_property
     def _steps(self) -> tuple[Any, ...]:
@@ -280,7 +299,11 @@ def _flat(transform: Any) -> Iterator[Any]:
 
 def _token(transform: Any) -> Any:
     told = getattr(transform, "__dask_tokenize__", None)
-    return pickle.dumps(transform) if told is None else told()
+    if told is not None:
+        return told()
+    from dask.base import tokenize
+
+    return tokenize(transform)
 
 
 def _rows(matrix: Array) -> Rows:
