@@ -43,11 +43,14 @@ def resample(
     from .io.format import ReadOptions
     from .io.registry import format_of
     from .resampling import grid_of, resample_volume, respaced
-    from .transforms.read import read_transform
 
     if (like is None) == (not spacing):
         raise click.UsageError("say where the voxels shall be: --like REF, or --spacing X Y Z")
     ref = None if like is None else grid_of(format_of(like).open(like, ReadOptions()))
-    way = None if transform is None else read_transform(transform)
+    way: Any = None
+    if transform is not None:
+        from .transforms.read import read_transform
+
+        way = read_transform(transform)
     value: complex = int(fill) if fill.is_integer() else fill
     write(src, dst, lambda v: resample_volume(v, ref or respaced(grid_of(v), spacing), method, way, value), options)

@@ -3,6 +3,7 @@
 import gzip
 
 import hypothesis.strategies as st
+import nibabel as nib
 import numpy as np
 import pytest
 from conftest import item_path, items
@@ -221,3 +222,18 @@ def test_errors():
     with pytest.raises(ci.UnsupportedError, match="complex64 has no median"):
         image.astype("c8").img.coarsen(x=2, func="median")
     assert coarsened(build.to_volume(image), factors_of(1)).data.shape == (1, 5, 6)
+
+
+@pytest.mark.parametrize("slope", [100.0, -0.5])
+@pytest.mark.parametrize("func", ["mean", "median", "mode", "max", "min", "nearest"])
+def test_scaled_images_are_reduced_by_their_values(tmp_path, func, slope):
+    nifti = nib.Nifti1Image(np.random.default_rng(3).integers(0, 9, (6, 8, 10), "u1"), np.diag([1, 2, 3, 1]))
+    nifti.header.set_slope_inter(slope, -10)
+    nib.save(nifti, tmp_path / "a.nii")
+    for chunks in ("auto", None):
+        image = ci.open_image(tmp_path / "a.nii", chunks=chunks)
+        found = image.img.coarsen(2, func=func)
+        np.testing.assert_array_equal(found.values, (image + 0).img.coarsen(2, func=func).values)
+        if func in ("mean", "median", "max", "min"):
+            expected = getattr(image.load().coarsen(x=2, y=2, z=2), func)()
+            np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)

@@ -504,3 +504,11 @@ def test_geometry_that_changes_with_time():
     with pytest.raises(ci.GeometryError, match="changes with time"):
         larger.img.smooth(3)
     assert larger.isel(t=1).img.smooth(3).shape == (5, 6, 7)
+
+
+def test_halos_that_no_memory_holds_are_refused():
+    image = ci.from_array(np.zeros((6, 5, 7), "u1"), affine=np.diag([0.0008, 0.0013, 0.0026, 1]))
+    with pytest.raises(ci.GeometryError, match=r"GiB; is the unit right\?"):
+        image.img.smooth(2)
+    with pytest.raises(TypeError, match="a function of a block is expected, found str"):
+        image.img.map_overlap("abs", depth=1)

@@ -163,6 +163,10 @@ def test_sheared_grids_as_scipy(data):
     values = noise(grid.shape[::-1], "f8")
     found = ci.from_array(values, affine=grid.matrix, units=grid.units).img.resample_to(ref, fill=np.nan).values
     at = positions(grid, ref)
+    for axis in range(3):
+        # an axis that is nearly on voxels is taken to be there
+        if np.abs(at[..., axis] - np.rint(at[..., axis])).max() <= 1e-3:
+            at[..., axis] = np.rint(at[..., axis])
     expected = ndimage.map_coordinates(values, np.moveaxis(at, -1, 0)[::-1], order=1, mode="nearest")
     inside = np.all((at >= -0.5) & (at <= np.array(grid.shape) - 0.5), axis=-1)
     sure = ~doubtful(at, grid.shape)

@@ -550,3 +550,42 @@ def test_resampling_on_the_command_line(tmp_path, command):
     found = ci.open_image(dest)
     assert found.img.same_grid(fixed)
     assert np.mean(found.values != expected) <= 1e-3 and len(np.unique(expected)) > 50
+
+
+def test_units_are_converted(tmp_path):
+    data = np.random.default_rng(4).random((9, 14, 11)).astype("f4")
+    image = {"mm": ci.from_array(data), "um": ci.from_array(data, affine=np.diag([1000, 1000, 1000, 1]), units="um")}
+    expected = np.zeros_like(data)
+    # points two voxels on along x
+    expected[:, :, :-2] = data[:, :, 2:]
+    shift = sitk.TranslationTransform(3, (-2.0, 0.0, 0.0))
+    sitk.WriteTransform(shift, str(tmp_path / "a.tfm"))
+    made = {"file": ci.read_transform(tmp_path / "a.tfm")}
+    made["named"] = ci.Affine([[1, 0, 0, 2000], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], "um")
+    for unit, per in (("mm", 1), ("um", 1000)):
+        vectors = np.zeros((3, *data.shape), "f4")
+        vectors[0] = 2 * per
+        grid = np.diag([per, per, per, 1])
+        made[unit] = ci.DisplacementField(ci.from_array(vectors, ("c", "z", "y", "x"), affine=grid, units=unit))
+    for name, transform in made.items():
+        for unit in image:
+            moved = image[unit].img.resample_to(image[unit], transform=transform)
+            np.testing.assert_allclose(moved.values, expected, atol=1e-5, err_msg=f"{name}, {unit}")
+    # a matrix is in the unit of the reference
+    matrix = np.array(made["named"].matrix)
+    np.testing.assert_allclose(image["um"].img.resample_to(image["um"], transform=matrix).values, expected, atol=1e-5)
+    assert ci.Composite([made["file"], made["mm"]]).units == "mm"
+    with pytest.raises(ci.GeometryError, match="mm and um"):
+        ci.Composite([made["file"], made["um"]])
+
+
+def test_transforms_of_others_need_not_be_pickled():
+    class Shift:
+        matrix = None
+
+        def map(self, points):
+            return points + 1
+
+    image = ci.from_array(np.arange(4 * 5 * 6, dtype="f4").reshape(4, 5, 6))
+    moved = image.chunk().img.resample_to(image.chunk(), transform=Shift())
+    np.testing.assert_array_equal(moved.values[:-1, :-1, :-1], image.values[1:, 1:, 1:])

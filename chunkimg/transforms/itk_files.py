@@ -7,6 +7,7 @@ ITK, Modules/IO/Transform{InsightLegacy,Matlab,HDF5}/src; MATLAB, "Level 4 MAT-F
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError, UnsupportedError, require
-from ..image.computed import ComputedArray
 from ..lazy import Block, LazyArray, Region
 from .itk import Record
 
@@ -62,7 +62,7 @@ def text_records(raw: bytes, source: str) -> list[Record]:
     return [
         Record(
             entry["Transform"],
-            ComputedArray(numbers(entry.get("Parameters", ""), source, "parameters")),
+            _Given(numbers(entry.get("Parameters", ""), source, "parameters")),
             numbers(entry.get("FixedParameters", ""), source, "fixed parameters"),
         )
         for entry in out
@@ -78,8 +78,7 @@ def mat_records(raw: bytes, source: str) -> list[Record]:
             f"{', '.join(repr(name[:40]) for name, _ in found[:6]) or 'nothing'}"
         )
     return [
-        Record(kind, ComputedArray(values), fixed)
-        for (kind, values), (_, fixed) in zip(found[::2], found[1::2], strict=True)
+        Record(kind, _Given(values), fixed) for (kind, values), (_, fixed) in zip(found[::2], found[1::2], strict=True)
     ]
 
 
@@ -129,7 +128,7 @@ def with_hdf5(path: str) -> list[Record]:
             out.append(
                 Record(
                     _text(entry["TransformType"], path),
-                    ComputedArray(np.empty(0)) if parameters is None else _Stored(path, parameters),
+                    _Given(np.empty(0)) if parameters is None else _Stored(path, parameters),
                     np.empty(0) if fixed is None else np.asarray(fixed, np.float64).reshape(-1),
                 )
             )
@@ -184,6 +183,19 @@ def _opened(path: str) -> Iterator[Any]:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise FormatError(f"{path}: no ITK transform in HDF5, or a damaged one: {error}") from error
+
+
+class _Given(LazyArray):
+    """Parameters that were read already."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+    def _read(self, region: Region) -> Block:
+        return self.values[tuple(slice(r.start, r.stop, r.step) for r in region)]
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-given", hashlib.blake2b(self.values.tobytes()).hexdigest())
 
 
 class _Stored(LazyArray):
