@@ -145,6 +145,7 @@ def test_zarr(tmp_path, version, pyramid):
     assert stated["colors"] == [{"label-value": k, "rgba": list(v)} for k, v in COLORS.items()]
     assert ci.validate(tmp_path / "a.ome.zarr") == []
     image.img.save(tmp_path / "b.ome.zarr")
+    assert ci.diff(named(), tmp_path / "a.ome.zarr").equal and ci.diff(image, tmp_path / "b.ome.zarr").equal
     again = ci.open_image(tmp_path / "b.ome.zarr")
     assert again.img.label_names == NAMES and again.img.label_colors == COLORS
 
@@ -258,6 +259,7 @@ def test_a_segmentation_of_slicer(tmp_path):
     header = nrrd.read_header(str(tmp_path / "b.seg.nrrd"))
     assert {k: header[k] for k in SEGMENTS} == SEGMENTS
     image.img.save(tmp_path / "b.ome.zarr")
+    assert ci.diff(tmp_path / "a.seg.nrrd", tmp_path / "b.ome.zarr").equal
     stated = json.loads((tmp_path / "b.ome.zarr" / "zarr.json").read_text())["attributes"]["ome"]["image-label"]
     assert stated["colors"] == [{"label-value": 2, "rgba": [128, 64, 255, 255]}]
     # renamed, the segment is the same one; a new one has the next number
@@ -298,6 +300,7 @@ def test_from_nifti_to_zarr(tmp_path):
     ci.convert(tmp_path / "a.nii.gz", tmp_path / "a.ome.zarr")
     root = json.loads((tmp_path / "a.ome.zarr" / "zarr.json").read_text())
     assert root["attributes"]["ome"]["image-label"] == {"version": "0.5"}
+    assert ci.diff(tmp_path / "a.nii.gz", tmp_path / "a.ome.zarr").equal
     ci.convert(tmp_path / "a.ome.zarr", tmp_path / "b.nii.gz")
     assert nibabel.load(tmp_path / "b.nii.gz").header["intent_code"] == 1002
 

@@ -14,6 +14,7 @@ import chunkimg.metadata as metadata
 from ..errors import FormatError
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER
+from ..labelling import image_label_of
 from ..lazy import Scaling
 from ..volume import TimeAxis, Volume
 from . import nifti_zarr, zarr_layout, zarr_store
@@ -184,11 +185,18 @@ def _scaling(attrs: Mapping[str, Any], dtype: np.dtype[Any], source: Any) -> Sca
 def _properties(found: Found, root: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:
     out = metadata.properties_of(attrs)
     if found.label:
-        out[keys.LABEL] = True
+        if not metadata.is_label(out):
+            # where a code of NIfTI says so, nothing is added
+            out[keys.LABEL] = True
         stated = metadata_of(root).get(keys.IMAGE_LABEL)
-        if isinstance(stated, Mapping) and set(stated) - {"version"}:
+        if isinstance(stated, Mapping) and _unversioned(stated) != _unversioned(image_label_of(out)):
             out[keys.IMAGE_LABEL] = dict(stated)
     return out
+
+
+def _unversioned(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of labels; `ome.metadata` writes nothing else."""
+    return {k: v for k, v in stated.items() if k != "version"}
 
 
 def _channels(parent: Any, root: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
