@@ -229,7 +229,8 @@ def coarsened(volume: Volume, factors: Mapping[str, int], func: str | None = Non
     factors : mapping
         Block size by axis.
     func : str, optional
-        One of `FUNCS`; modes of labels and means of all else by default. Stored values are reduced, in their type.
+        One of `FUNCS`; modes of labels and means of all else by default. Stored values are reduced, in
+        their type; of an image with intensity scaling, means and medians are those of its values.
     boundary : str
         One of `BOUNDARIES`: a remainder at the end of an axis is cut off, or makes a block of the voxels that there
         are (whose middle is where that of a whole one would be), or is refused.
@@ -256,6 +257,9 @@ def coarsened(volume: Volume, factors: Mapping[str, int], func: str | None = Non
         )
     if all(f == 1 for f in factors.values()):
         return volume
+    if volume.scaling is not None and chosen in ("mean", "median"):
+        # the image's values are floats: they are not rounded to stored ones
+        volume = replace(volume, data=volume.values, scaling=None)
     grid = volume.grid
     if grid is not None:
         more = [rest[a] if boundary == "pad" else 0 for a in AXES]
