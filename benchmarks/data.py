@@ -30,14 +30,18 @@ def affine() -> np.ndarray:
 
 
 def turned(depth: int) -> tuple[tuple[int, ...], np.ndarray]:
-    """A grid of 1 mm around the middle of an image of so many planes, turned by 20 degrees: sizes x, y, z; affine."""
-    angle = np.radians(20)
-    about_x = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    """A grid of 1 mm around the middle of an image of so many planes, turned by 20 degrees: sizes x, y, z; affine.
+
+    Turned about the long axis of the image, and tilted by as much as leaves most of it inside, at any depth.
+    """
+    angle, tilt = np.radians(20), np.radians(20) * min(1, 256 / depth)
+    about_z = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     image = affine()
     spacing = np.linalg.norm(image[:3, :3], axis=0)
     shape = np.rint(spacing * (512, 512, depth)).astype(int)
     out = np.eye(4)
-    out[:3, :3] = about_x @ (image[:3, :3] / spacing)
+    out[:3, :3] = (image[:3, :3] / spacing) @ about_z @ about_x
     middle = image[:3, :3] @ ((np.array((512, 512, depth)) - 1) / 2) + image[:3, 3]
     out[:3, 3] = middle - out[:3, :3] @ ((shape - 1) / 2)
     return tuple(shape.tolist()), out

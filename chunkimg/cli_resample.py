@@ -16,11 +16,19 @@ __all__ = ["resample"]
 @click.argument("dst")
 @click.option("--like", metavar="REF", help="The image whose grid is wanted.")
 @click.option("--spacing", type=float, nargs=3, metavar="X Y Z", help="Voxel size that is wanted, in SRC's unit.")
-@click.option("--method", metavar="NAME", help="linear (default), nearest, or label (default for label maps).")
+@click.option("--transform", metavar="FILE", help="Of ITK or ANTs: points of REF's world to those of SRC's.")
+@click.option("--method", metavar="NAME", help="linear (default), nearest, cubic, or label (default for label maps).")
 @click.option("--fill", type=float, default=0, show_default=True, help="Value of voxels outside SRC.")
 @output_options
 def resample(
-    src: str, dst: str, like: str | None, spacing: Any, method: str | None, fill: float, **options: Any
+    src: str,
+    dst: str,
+    like: str | None,
+    spacing: Any,
+    transform: str | None,
+    method: str | None,
+    fill: float,
+    **options: Any,
 ) -> None:
     """Write SRC to DST on the grid of another image, or with another spacing, in bounded memory.
 
@@ -30,13 +38,16 @@ def resample(
     \b
       chunkimg resample pet.nii.gz on-ct.ome.zarr --like ct.nii.gz
       chunkimg resample ct.ome.zarr iso.nii.gz --spacing 1 1 1
+      chunkimg resample moving.nii.gz moved.nii.gz --like fixed.nii.gz --transform 0GenericAffine.mat
     """  # noqa: D301
     from .io.format import ReadOptions
     from .io.registry import format_of
     from .resampling import grid_of, resample_volume, respaced
+    from .transforms.read import read_transform
 
     if (like is None) == (not spacing):
         raise click.UsageError("say where the voxels shall be: --like REF, or --spacing X Y Z")
     ref = None if like is None else grid_of(format_of(like).open(like, ReadOptions()))
+    way = None if transform is None else read_transform(transform)
     value: complex = int(fill) if fill.is_integer() else fill
-    write(src, dst, lambda v: resample_volume(v, ref or respaced(grid_of(v), spacing), method, None, value), options)
+    write(src, dst, lambda v: resample_volume(v, ref or respaced(grid_of(v), spacing), method, way, value), options)

@@ -35,6 +35,8 @@ def map_overlap(
     """An image of a function of each voxel's neighbourhood; see `ImageAccessor.map_overlap`."""
     from .image.derived import derived
 
+    if not callable(function):
+        raise TypeError(f"a function of a block is expected, found {type(function).__name__}")
     if (depth is None) == (depth_mm is None):
         raise ValueError("give either depth= (voxels) or depth_mm=")
 

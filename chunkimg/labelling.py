@@ -15,7 +15,7 @@ from typing import Any
 from .geometry.attrs import IMAGE_LABEL, LABEL
 from .metadata import is_label
 
-__all__ = ["colors_of", "image_label_of", "names_of", "segmented", "with_labels"]
+__all__ = ["beyond_segments", "colors_of", "image_label_of", "names_of", "segmented", "with_labels"]
 
 Color = tuple[int, int, int, int]
 
@@ -143,6 +143,16 @@ def segmented(properties: Mapping[str, Any], sizes: Mapping[str, int], moved: bo
     return out
 
 
+def beyond_segments(properties: Mapping[str, Any]) -> list[str]:
+    """What ``image-label`` holds that segments of 3D Slicer have no keys for."""
+    stated = properties.get(IMAGE_LABEL)
+    if not isinstance(stated, Mapping):
+        return []
+    rows = {k for _, e in _entries(properties, "properties") for k in e} - {_VALUE, *_NAMES}
+    opacity = {"opacity"} if any(c[3] != 255 for c in colors_of(properties).values()) else set()
+    return sorted({*(set(stated) - {"colors", "properties", "version", "source"}), *rows, *opacity})
+
+
 # ---------------------------------------------------------------------------------------------- reading
 
 
@@ -156,7 +166,7 @@ def _entries(properties: Mapping[str, Any], key: str) -> list[tuple[int, Mapping
     found: dict[int, Mapping[str, Any]] = {}
     for entry in _list(stated.get(key)) if isinstance(stated, Mapping) else ():
         value = entry.get(_VALUE) if isinstance(entry, Mapping) else None
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value):
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
             found.setdefault(int(value), entry)
     return list(found.items())
 

@@ -123,10 +123,11 @@ def posed(grid: Grid, attrs: Mapping[Any, Any], times: Any) -> tuple[Grid, Poses
 
 
 def is_label(properties: Mapping[str, Any]) -> bool:
-    """Whether voxels are labels: declared so, by NIfTI's intent code, or by the keys of a segmentation of 3D Slicer."""
+    """Whether voxels are labels: declared so, or known by names, NIfTI's intent code, or keys of 3D Slicer."""
     if keys.LABEL in properties:
         return bool(properties[keys.LABEL])
-    return properties.get("intent_code") == LABEL_INTENT or _SEGMENT in properties
+    stated = keys.IMAGE_LABEL in properties or _SEGMENT in properties
+    return stated or properties.get("intent_code") == LABEL_INTENT
 
 
 def computed(

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from .errors import GeometryError
 from .lazy import LazyArray, ViewArray
 from .metadata import computed, is_label
-from .ops.pixels import PARTS, ChannelsArray, CheckedCast, Rescale, is_range, part_of_complex, span_of, voxelwise
+from .ops.pixels import PARTS, ChannelsArray, CheckedCast, Rescale, VoxelwiseArray, is_range, part_of_complex, span_of
 from .statistics import stats
 from .volume import CHANNEL_NAMES, PER_CHANNEL, Volume
 
@@ -33,7 +33,7 @@ def astype_checked(image: xr.DataArray, dtype: DTypeLike) -> xr.DataArray:
     if kind.kind not in "biufc":
         raise TypeError(f"voxels are numbers, not {kind}")
     cast = CheckedCast(kind)
-    return derived(image, lambda v: computed(v, voxelwise(v.values, cast, kind, repr(cast))))
+    return derived(image, lambda v: computed(v, VoxelwiseArray(v.values, cast, kind, repr(cast))))
 
 
 def astype_rescaled(
@@ -62,7 +62,7 @@ def astype_rescaled(
             raise TypeError("this image is complex; rescale a part of it: img.complex_part('magnitude')")
         low, high = _range_of(volume, percentiles) if range is None else range
         rescale = Rescale(low, high, *span, kind)
-        return computed(volume, voxelwise(volume.values, rescale, kind, repr(rescale)))
+        return computed(volume, VoxelwiseArray(volume.values, rescale, kind, repr(rescale)))
 
     return derived(image, change)
 

@@ -14,7 +14,7 @@ from .errors import GeometryError
 from .geometry import Grid, frames
 from .geometry import affine as aff
 from .metadata import is_label
-from .ops.places import Place, Transform, place_between
+from .ops.places import Place, Transform, place_between, token_of
 from .ops.resample import METHODS, resampled
 from .volume import Volume
 
@@ -130,9 +130,10 @@ def resample_volume(
     ref : Grid
         The grid.
     method : str, optional
-        ``"nearest"``, ``"linear"`` or ``"label"``; by default linear, and label for label maps.
+        ``"nearest"``, ``"linear"``, ``"cubic"`` or ``"label"``; by default linear, and label for label maps.
     transform : array_like of shape (4, 4), or Transform, optional
-        World (RAS+) of the reference to that of the image, in the unit of the reference.
+        World (RAS+) of the reference to that of the image; in the unit that it names (`units`), else, as a matrix, in
+        that of the reference.
     fill : number
         Value of voxels outside the image.
 
@@ -150,7 +151,7 @@ def resample_volume(
         grid_of(volume)
     assert volume.grid is not None
     ref = _in_space(ref, volume.grid.space)
-    chosen = _transform(transform)
+    chosen = _in_unit(_transform(transform), ref.units)
     lead = [volume.poses.at(t, volume.grid) for t in volume.times.values] if volume.poses and volume.times else None
     per = _unit(volume.grid.units, ref.units)
     places = [_place(ref, affine, per, chosen) for affine in lead or [volume.grid.matrix]]
@@ -203,6 +204,36 @@ def _unit(unit: str, ref: str) -> float:
     if unit == ref or "unknown" in (unit, ref):
         return 1.0
     return frames.in_unit(1.0, unit, ref)
+
+
+def _in_unit(transform: Transform | None, unit: str) -> Transform | None:
+    """A transform of points in a unit."""
+    own = getattr(transform, "units", None)
+    if transform is None or own is None or _unit(own, unit) == 1.0:
+        return transform
+    return _Rescaled(transform, _unit(own, unit))
+
+
+@dataclass(frozen=True)
+class _Rescaled:
+    """A transform of points in another unit, of which its own is `per`."""
+
+    transform: Transform
+    per: float
+
+    @property
+    def matrix(self) -> ArrayLike | None:
+        if self.transform.matrix is None:
+            return None
+        matrix = np.array(self.transform.matrix, np.float64)
+        matrix[:3, 3] *= self.per
+        return matrix
+
+    def map(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.transform.map(points / self.per) * self.per
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-rescaled", token_of(self.transform), self.per)
 
 
 @dataclass(frozen=True)

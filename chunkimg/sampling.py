@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import chunkimg.geometry.affine as aff
+
 from .chunks import BUDGET
 from .errors import GeometryError
 from .geometry import Grid
 from .io.copy import read_ahead
 from .lazy import Block, Region
 from .metadata import is_label
-from .ops.points import check_method, corners_of, value_type
+from .ops.points import check_method, corners_of, positions_in, value_type
 from .ops.scatter import Part, Scatter
 from .volume import Volume
 from .workers import pool, thread_count
@@ -123,10 +125,8 @@ def _sampled(
     volume: Volume, grid: Grid | None, world: NDArray[np.float64], method: str, fill: Any, budget: int
 ) -> Block:
     assert grid is not None
-    with np.errstate(invalid="ignore"):
-        index = grid.to_index(world)
-    inside, corners = corners_of(index, grid.shape, method)
-    scatter = Scatter(volume.data, corners, method, volume.scaling, budget)
+    inside, at = positions_in(world, aff.inverse(grid.matrix), grid.shape)
+    scatter = Scatter(volume.data, corners_of(at, method), method, volume.scaling, budget)
     found = _gathered(scatter) if len(inside) and scatter.source.size else scatter.empty()
     if len(inside) == len(world):
         return found

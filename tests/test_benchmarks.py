@@ -115,3 +115,29 @@ def test_data_are_the_same_every_time(data, tmp_path):
     image = voxels(data["ct"])
     assert image.shape == (16, 512, 512) and image.min() < -1000 < 100 < image.max()
     assert [int(np.prod(grid_of(10.0**k))) for k in (4, 5, 6)] == [10**4, 10**5, 10**6]
+
+
+def test_statistics_of_labels_are_what_they_have_to_be(data, tmp_path):
+    from benchmarks.contenders import labels
+
+    out = tmp_path / "a.npz"
+    labels.ours_direct(data["cells500_zarr"], data["ct_zarr"], out)
+    check = verify.label_statistics("cells500")
+    check(data, out, "")
+    with np.load(out) as found:
+        said = dict(found)
+    assert 50 < len(said["label"]) < 500
+    for key in ("voxels", "centroid", "mean", "std", "min", "sum"):
+        np.savez(out, **{**said, key: np.where(np.arange(len(said[key])) == 3, 1, said[key].T).T})
+        with pytest.raises(verify.Wrong, match=f"{key} of labels differs"):
+            check(data, out, "")
+
+
+def test_a_pyramid_of_labels_is_what_it_has_to_be(data, tmp_path):
+    ci.convert(data["labels"], tmp_path / "a.zarr", pyramid=True, downsample="mode")
+    verify.label_pyramid(data, tmp_path / "a.zarr", "")
+    coarse = verify.arrays(tmp_path / "a.zarr")[1]
+    coarse = zarr.open_array(tmp_path / "a.zarr" / coarse.path, mode="r+")
+    coarse[3, 100, 100] += 1
+    with pytest.raises(verify.Wrong, match="not the mode"):
+        verify.label_pyramid(data, tmp_path / "a.zarr", "")

@@ -22,8 +22,9 @@ from chunkimg.geometry import affine as aff
 from chunkimg.image.build import to_volume
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
 from chunkimg.lengths import reach
-from chunkimg.ops import halos, overlap
+from chunkimg.ops import gaussian, gaussian_kernel, halos, overlap
 from chunkimg.ops.gaussian import Gaussian
+from chunkimg.ops.gaussian_kernel import correlate_kernel
 from chunkimg.ops.halos import lattice, overlapping
 from chunkimg.ops.overlap import Halo, OverlapArray, Whole
 from chunkimg.volume import Volume
@@ -136,6 +137,19 @@ def test_smooth_on_images_of_others(item):
     assert found.dtype == "f4"
 
 
+def test_smooth_like_nibabel(nibabel_data):
+    import nibabel
+    from nibabel.processing import smooth_image
+
+    for name in ("anatomical.nii", "example4d.nii.gz"):
+        file = nibabel.load(nibabel_data / name)
+        image = ci.open_image(nibabel_data / name)
+        fwhm = (4, 6, 5)
+        expected = smooth_image(file.__class__(file.get_fdata(dtype="f4"), file.affine), [*fwhm, 0][: file.ndim])
+        found = image.img.smooth(fwhm, boundary="edge")
+        np.testing.assert_allclose(found.values.T, np.asarray(expected.dataobj), rtol=1e-4, atol=0.02)
+
+
 def test_smooth_of_a_point_is_a_gaussian_in_space():
     """The width at half maximum is what was asked for, in world millimetres, on an oblique grid in micrometres."""
     data = np.zeros((41, 61, 81), "f4")
@@ -181,6 +195,47 @@ def test_smoothing_does_not_depend_on_blocks(data, grid):
         np.testing.assert_array_equal(out, whole)
         key = tuple(data.draw(slices(n) | st.integers(-n, n - 1)) for n in array.shape)
         np.testing.assert_array_equal(made.data[key], whole[key])
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_machine_code_gives_the_same_bits(data):
+    pytest.importorskip("llvmlite")
+    kernel = correlate_kernel()
+    assert kernel is not None
+    axis = data.draw(st.integers(0, 2))
+    reach = data.draw(st.integers(0, 5))
+    shape = [data.draw(st.integers(1, 90 if k == 2 else 6)) for k in range(3)]
+    shape[axis] += 2 * reach
+    block = random(shape, "f4", data.draw(st.integers(0, 99)))
+    block[tuple(data.draw(st.integers(0, n - 1)) for n in shape)] = data.draw(
+        st.sampled_from([0, np.nan, np.inf, -0.0])
+    )
+    weights = random(reach + 1, "f4")
+    expected = gaussian.correlate(block, weights, axis)
+    # what lies behind stays as it was
+    room = np.full(expected.size + 64, 77, "f4")
+    found = room[: expected.size].reshape(expected.shape)
+    with pytest.MonkeyPatch().context() as patch:
+        patch.setattr(gaussian_kernel, "_TILE", data.draw(st.sampled_from([1, 7, 64, 1024])))
+        kernel(block, weights, axis, found)
+    np.testing.assert_array_equal(found, expected)
+    assert np.all(room[expected.size :] == 77)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_large_blocks(monkeypatch, fast):
+    if fast:
+        pytest.importorskip("llvmlite")
+    made = []
+    original = gaussian_kernel.correlate_kernel
+    monkeypatch.setattr(gaussian, "correlate_kernel", lambda: made.append(1) or (original() if fast else None))
+    block = random((60, 90, 100), "i2")
+    found = ci.from_array(block, spacing=(1, 2, 3)).img.smooth(5)
+    sigma = [5 / np.sqrt(8 * np.log(2)) / s for s in (3, 2, 1)]
+    expected = ndimage.gaussian_filter(block.astype("f4"), sigma)
+    np.testing.assert_allclose(found.values, expected, atol=0.1)
+    assert made
 
 
 def test_nan_and_wide_types():
@@ -310,6 +365,11 @@ def test_saving_decodes_each_chunk_once(tmp_path, monkeypatch, small_slabs, chun
     sigma = [f / np.sqrt(8 * np.log(2)) / s for f, s in zip((6, 5, 4), image.img.spacing[::-1], strict=True)]
     expected = ndimage.gaussian_filter(stored.T.astype("f4"), sigma)
     np.testing.assert_allclose(ci.open_image(tmp_path / "b.ome.zarr").values, expected, atol=0.05)
+    # in expressions, once for each time it is named
+    decoded.clear()
+    (image - smooth).img.save(tmp_path / "d.nii")
+    if chunks is not None:
+        assert sorted(decoded) == sorted(2 * list(itertools.product(range(4), range(3), range(3))))
     # a part costs what is around it
     decoded.clear()
     smooth.isel(z=slice(20, 24), y=slice(20, 24), x=slice(20, 24)).img.save(tmp_path / "c.nii")

@@ -8,6 +8,7 @@ import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import DATA, needs_data
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +49,12 @@ def test_names_are_added_to_those_there():
 
 def test_what_others_say_of_labels_is_kept():
     stated = {
-        "colors": [{"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"}, {"label-value": 5}, "nonsense"],
+        "colors": [
+            {"label-value": float("inf"), "rgba": [0, 0, 0, 0]},
+            {"label-value": 4.0, "rgba": [1, 2, 3, 4], "shade": "dark"},
+            {"label-value": 5},
+            "nonsense",
+        ],
         "properties": [{"label-value": 4, "area": 7, "class": "nucleus"}, {"label-value": 5, "area": 8}],
         "source": {"image": "../../"},
     }
@@ -56,7 +62,8 @@ def test_what_others_say_of_labels_is_kept():
     assert image.img.label_names == {4: "nucleus"} and image.img.label_colors == {4: (1, 2, 3, 4)}
     more = image.img.as_label({5: "cell"}, {4: (9, 9, 9)}).img.properties[IMAGE_LABEL]
     assert more["properties"] == [stated["properties"][0], {"label-value": 5, "area": 8, "name": "cell"}]
-    assert more["colors"][0] == {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    four = {"label-value": 4.0, "rgba": [9, 9, 9, 255], "shade": "dark"}
+    assert more["colors"] == [four, {"label-value": 5}]
     assert more["source"] == stated["source"]
     assert image.img.properties[IMAGE_LABEL] == stated
 
@@ -80,6 +87,47 @@ def test_any_names_come_back(names, colors):
     }
     out = json.loads(json.dumps(out))
     assert labelling.names_of(out) == names
+
+
+TILTED = [[1.4, 0.3, 0, 3], [-0.2, 1.6, 0.4, -4], [0.1, 0, 2, 5], [0, 0, 0, 1]]
+OPERATIONS = {
+    "crop_world": lambda i: i.img.crop_world((4, -2, 6), (7, 1, 11)),
+    "reorient": lambda i: i.img.reorient("PIR"),
+    "flip": lambda i: i.img.flip("x"),
+    "pad": lambda i: i.img.pad(x=2, z=(1, 3)),
+    "coarsen": lambda i: i.img.coarsen(x=2, y=2),
+    "resample": lambda i: i.img.resample(0.8),
+    "resample_to": lambda i: i.img.resample_to(ci.from_array(np.zeros((7, 8, 9)), affine=TILTED)),
+    "concat_time": lambda i: ci.concat_time([i, i], t=[0.0, 2.0]),
+    "astype": lambda i: i.astype("i8"),
+    "isel": lambda i: i[::2, 1:, ::-1],
+}
+
+
+@pytest.mark.parametrize("chunks", ["auto", None])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_operation_invents_a_label(tmp_path, name, chunks):
+    named().img.save(tmp_path / "a.ome.zarr")
+    made = OPERATIONS[name](ci.open_image(tmp_path / "a.ome.zarr", chunks=chunks))
+    assert made.img.is_label and made.img.label_names == NAMES and made.img.label_colors == COLORS
+    assert {1, 2} <= set(np.unique(made).tolist()) <= {0, 1, 2, 900}
+    # statistics are of what was made
+    found = made.img.label_stats(background=None)
+    assert found.voxels.sum() == made.size
+    if "t" not in made.dims:
+        assert dict(zip(found.label.tolist(), found.voxels.tolist(), strict=True)) == made.img.count_labels().as_dict()
+
+
+def test_what_would_invent_labels_is_refused():
+    image = named()
+    for refused in (
+        lambda: image.img.smooth(2),
+        lambda: image.img.resample(1.0, method="linear"),
+        lambda: image.img.sample([[3, -4, 5]], method="linear"),
+        lambda: image.img.coarsen(x=2, func="mean"),
+    ):
+        with pytest.raises((TypeError, ValueError, ci.ChunkImgError), match="label"):
+            refused()
 
 
 # ---------------------------------------------------------------------------------------------- OME-Zarr
@@ -125,11 +173,38 @@ def test_zarr_is_valid_to_ome_zarr_models(tmp_path, names, colors):
     assert {c.label_value: tuple(c.rgba) for c in label.colors or ()} == (colors or {})
 
 
+@needs_data
+@pytest.mark.parametrize("atlas", ["nifti/mricron/aal.nii.gz", "nifti/itk/LPSLabels.nii.gz"])
+def test_pyramids_lose_only_labels_that_are_small(tmp_path, atlas):
+    """Labels of every level are those of the one before, but for those that are nowhere a most frequent one."""
+    image = ci.open_image(DATA / atlas).astype("u2").img.as_label()
+    dots = image.values.copy()
+    dots[10::20, 11::20, 13::20] = 999
+    dots = image.copy(data=dots)
+    for k, labels in enumerate((image, dots)):
+        labels.img.save(tmp_path / f"{k}.ome.zarr", pyramid=True)
+        before, level = labels.values, 1
+        while level == 1 or max(before.shape) > 128:
+            coarse = ci.open_image(tmp_path / f"{k}.ome.zarr", level=level)
+            assert coarse.img.is_label
+            kept, there = set(np.unique(coarse).tolist()), set(np.unique(before).tolist())
+            assert kept <= there
+            factors = [a // b for a, b in zip(before.shape, coarse.shape, strict=True)]
+            for label in there - kept:
+                cut = (before == label)[tuple(slice(0, n * f) for n, f in zip(coarse.shape, factors, strict=True))]
+                voxels = cut.reshape(*(m for n, f in zip(coarse.shape, factors, strict=True) for m in (n, f)))
+                # it has no block for itself, not even half of one
+                assert voxels.sum((1, 3, 5)).max() <= np.prod(factors) / 2
+            assert (999 in kept) is False
+            before, level = coarse.values, level + 1
+
+
 # ---------------------------------------------------------------------------------------------- NRRD
 
 
 def test_nrrd(tmp_path):
-    named().img.save(tmp_path / "a.seg.nrrd")
+    with pytest.warns(ci.ChunkImgWarning, match="opacity of them: not written"):
+        named().img.save(tmp_path / "a.seg.nrrd")
     image = ci.open_image(tmp_path / "a.seg.nrrd")
     opaque = {k: (*v[:3], 255) for k, v in COLORS.items()}
     assert image.img.is_label and image.img.label_names == NAMES and image.img.label_colors == opaque
@@ -146,6 +221,13 @@ def test_nrrd(tmp_path):
 def _keys_of_itk(path):
     image = sitk.ReadImage(str(path))
     return {k: image.GetMetaData(k) for k in image.GetMetaDataKeys()}
+
+
+def test_nrrd_says_what_it_has_no_keys_for(tmp_path):
+    stated = {"properties": [{"label-value": 1, "name": "a", "area": 3}], "colors": [], "origin": "x"}
+    with pytest.warns(ci.ChunkImgWarning, match="alone; area, origin of them: not written"):
+        organs(properties={IMAGE_LABEL: stated}).img.save(tmp_path / "a.nrrd")
+    assert ci.open_image(tmp_path / "a.nrrd").img.label_names == {1: "a"}
 
 
 SEGMENTS = {

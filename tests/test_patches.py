@@ -1,6 +1,8 @@
 """Patches: where they lie, how they are put together, how often each is made."""
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ import chunkimg.io.zarr_plan
 import chunkimg.io.zarr_read
 from chunkimg.chunks import regions
 from chunkimg.image.build import to_volume
+from chunkimg.lazy import LazyArray
 from chunkimg.ops import patches as ops
-from chunkimg.ops.patches import AssembledArray, Tiling
+from chunkimg.ops.patches import AssembledArray, Computed, Tiling
 
 
 def torchio_starts(n, size, overlap):
@@ -320,3 +323,67 @@ def test_labels_and_refusals():
         ci.assemble((a for a in arrays), like=tiles)
     with pytest.raises(TypeError, match="like=patches"):
         ci.assemble(arrays, like=image)
+
+
+class Stream(LazyArray):
+    """An array that goes front to back, and notes how often each voxel was read."""
+
+    front_to_back = True
+
+    def __init__(self, data, order):
+        self.data, self.shape, self.dtype, self.file_order = data, data.shape, data.dtype, order
+        self.counts = np.zeros(data.shape, int)
+
+    def _read(self, region):
+        at = tuple(slice(r.start, r.stop, r.step) for r in region)
+        self.counts[at] += 1
+        return self.data[at].copy()
+
+    def __dask_tokenize__(self):
+        return ("stream", self.data.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("order", "block"),
+    [
+        ((0, 1, 2, 3), (1, 3, 9, 8)),
+        ((0, 1, 2, 3), (1, 1, 2, 8)),
+        ((1, 2, 3, 0), (3, 3, 9, 8)),
+        ((1, 0, 2, 3), (1, 1, 9, 8)),
+        ((0, 3, 2, 1), (1, 20, 9, 3)),
+    ],
+)
+def test_a_stream_is_read_once_for_patches(order, block):
+    """Whatever is slowest in the file: time, or planes of all times."""
+    source = Stream(values((3, 20, 9, 8), "i2"), order)
+    tiling = Tiling.of((20, 9, 8), (7, 4, 5), (2, 1, 2))
+    calls = []
+
+    def model(patch):
+        calls.append(patch.shape)
+        return -patch
+
+    made = AssembledArray(Computed(source, model, tiling, tiling.size, source.dtype), tiling, (3,), True, "i2", "crop")
+    assert made.file_order == order
+    out = np.zeros_like(source.data)
+    with made.reader() as read:
+        for region in regions(made.shape, block, order):
+            out[tuple(slice(r.start, r.stop) for r in region)] = read(region)
+    np.testing.assert_array_equal(out, -source.data)
+    assert np.all(source.counts == 1)
+    assert calls == [tiling.size] * (3 * len(tiling))
+
+
+def test_without_dask(tmp_path):
+    """None of this imports it for images that do without."""
+    image_of(values((20, 18, 16), "f4").T).img.save(tmp_path / "a.ome.zarr")
+    code = f"""
+import sys
+import chunkimg as ci
+image = ci.open_image({str(tmp_path / "a.ome.zarr")!r}, chunks=None)
+made = image.img.map_patches(abs, 8, 2).img.smooth(3).img.astype_rescaled("u1", range=(0, 99))
+made.img.save({str(tmp_path / "b.nii")!r})
+ci.compose([made, image.img.patches(8)[3].img.astype_checked("f8")][:1]).img.save({str(tmp_path / "b.nrrd")!r})
+assert not {{"dask", "zarr", "scipy"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

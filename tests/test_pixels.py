@@ -95,6 +95,8 @@ def test_limits_of_types():
         CheckedCast(np.dtype("i8"))(np.array([5, 2**64 - 1], "u8"))
     with pytest.raises(ValueError, match="are too large, as 1e\\+39"):
         CheckedCast(np.dtype("f4"))(np.array([5, 1e39]))
+    with pytest.raises(ValueError, match="are too large"):
+        CheckedCast(np.dtype("c8"))(np.array([5, 1e39]))
     assert np.isinf(CheckedCast(np.dtype("f4"))(np.array([np.inf]))).all()
     with pytest.raises(ValueError, match="imaginary"):
         CheckedCast(np.dtype("f4"))(np.array([1, 1j]))

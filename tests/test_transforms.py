@@ -1,8 +1,11 @@
 """Transforms against SimpleITK, NumPy and the formulas of FSL and AFNI; what of a field is read; damaged files."""
 
 import contextlib
+import gzip
 import itertools
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +192,8 @@ def test_fields_in_any_frame(grid, data):
     signs = [1 if a == b else -1 for a, b in zip(space, "RAS", strict=True)]
     expected = points + (vectors.transpose(3, 2, 1, 0) * 0.5 + 1) * signs
     np.testing.assert_allclose(ci.DisplacementField(image, space).map(points), expected, atol=1e-9)
+    turned = image_of(image.data, grid.to_space("LPS"), ("c", "z", "y", "x"), scaling=Scaling(0.5, 1))
+    np.testing.assert_allclose(ci.DisplacementField(turned, space).map(points), expected, atol=1e-9)
 
 
 def test_a_field_is_read_around_the_points():
@@ -407,6 +412,20 @@ def test_names_of_fixed_length_in_hdf5(tmp_path):
     same(ci.read_transform(tmp_path / "a.h5"), KINDS[0])
 
 
+def test_fields_of_ants_in_hdf5(tmp_path):
+    """Single precision, compressed in pieces."""
+    h5py = pytest.importorskip("h5py")
+    field, image = field_of((20, 21, 22))
+    sitk.WriteTransform(field, str(tmp_path / "a.h5"))
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        group = file["TransformGroup/0"]
+        values = group["TransformParameters"][:].astype("f4")
+        del group["TransformParameters"]
+        group.create_dataset("TransformParameters", data=values, chunks=(1000,), compression="gzip")
+        group["TransformType"][0] = b"DisplacementFieldTransform_float_3_3"
+    same(ci.read_transform(tmp_path / "a.h5"), field, around(image, 300), atol=1e-5)
+
+
 def test_hdf5_needs_h5py(tmp_path, monkeypatch):
     (tmp_path / "a.h5").write_bytes(itk_files.HDF5 + bytes(100))
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
@@ -493,3 +512,41 @@ def test_afni_works_without_obliquity(tmp_path):
     ours = ci.read_transform(path, reference=grid, moving=grid)
     expected = grid.to_world((shifted - AFFINE[:3, 3]) @ np.linalg.inv(plain).T)
     np.testing.assert_allclose(ours.map(grid.to_world(index)), expected, atol=1e-9)
+
+
+def test_the_document():
+    text = (Path(__file__).parent.parent / "docs" / "transforms.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    exec(compile(code, "transforms.md", "exec"), {})
+
+
+def test_a_field_in_gzip_without_an_index(tmp_path):
+    field, image = field_of()
+    vectors = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3)[:, :, :, None].astype("f4")
+    affine = np.array(ci.from_sitk(image).img.affine)
+    write(tmp_path / "a.nii", vectors, affine=affine, intent_code=1007)
+    (tmp_path / "1Warp.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
+    same(ci.read_transform(tmp_path / "1Warp.nii.gz"), field, around(image, 200), atol=1e-4)
+
+
+def test_resampling_on_the_command_line(tmp_path, command):
+    affine = np.array([[0.64, 0, 0.6, -3], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], [0, 0, 0, 1]])
+    values = RNG.integers(-900, 900, (10, 12, 13)).astype("i2")
+    moving = ci.from_array(values, affine=affine)
+    fixed = ci.from_array(np.zeros((9, 14, 11), "i2"), affine=affine @ np.diag([1.1, 0.9, 1.2, 1]))
+    for name, image in (("fixed.nii.gz", fixed), ("moving.nii.gz", moving)):
+        image.img.save(tmp_path / name)
+    transform = kinds()[3]
+    transform.SetParameters((0.02, -0.03, 0.04, 1, 2, -1, 1.1, 0.9, 1.05))
+    sitk.WriteTransform(transform, str(tmp_path / "a.tfm"))
+    dest = tmp_path / "b.nii.gz"
+    files = [tmp_path / name for name in ("moving.nii.gz", "b.nii.gz", "fixed.nii.gz", "a.tfm")]
+    command(
+        "resample", files[0], dest, "--like", files[2], "--transform", files[3], "--fill", "-7", "--method", "nearest"
+    )
+    read = [sitk.ReadImage(f) for f in (files[0], files[2])]
+    expected = sitk.Resample(read[0], read[1], transform, sitk.sitkNearestNeighbor, -7)
+    expected = sitk.GetArrayFromImage(expected)
+    found = ci.open_image(dest)
+    assert found.img.same_grid(fixed)
+    assert np.mean(found.values != expected) <= 1e-3 and len(np.unique(expected)) > 50

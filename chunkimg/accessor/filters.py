@@ -59,7 +59,8 @@ class FiltersPart(GeometryPart):
         Returns
         -------
         xarray.DataArray
-            Computed when it is read. Saving streams: nearly every chunk is decoded once.
+            Computed when it is read. Saving streams: a chunk is decoded once where three layers of chunks fit into
+            128 MiB, else its outer planes are once more for each neighbour.
 
         Raises
         ------
@@ -211,7 +212,8 @@ class FiltersPart(GeometryPart):
         xarray.DataArray
             On the grid of the image. Saving streams, and calls the function once for each patch and frame: of patches
             that reach into what is written later, 128 MiB are kept in memory, more in a temporary file. Dask blocks, of
-            images that have them, are cut where cropped patches meet.
+            images that have them, are cut where cropped patches meet; with weights, Dask makes a patch for each of the
+            blocks that it reaches into.
 
         Raises
         ------

@@ -40,8 +40,8 @@ class ResamplingPart(GeometryPart):
         ref : xarray.DataArray or Grid
             The grid; of an image only its position counts.
         method : str, optional
-            ``"nearest"``, ``"linear"``, or ``"label"``, the nearest, for values that must not be mixed. By default
-            linear, and label for label maps.
+            ``"nearest"``, ``"linear"``, ``"cubic"`` (B-splines), or ``"label"``, the nearest, for values that must not
+            be mixed. By default linear, and label for label maps.
         transform : array_like of shape (4, 4), or object, optional
             Where points of the reference's world (RAS+, in its unit) lie in that of the image, as in ITK: a matrix, or
             an object with ``matrix`` (4×4, or None) and ``map(points)`` for points of shape (..., 3). Points mapped to

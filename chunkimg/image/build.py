@@ -160,6 +160,15 @@ def _spatial(image: xr.DataArray) -> dict[str, keys.Coordinate]:
     return out
 
 
+def require_image(image: Any) -> None:
+    """Raise TypeError, with the way out, for what is no DataArray."""
+    if not isinstance(image, xr.DataArray):
+        raise TypeError(
+            f"an image is expected, an xarray.DataArray, found {type(image).__name__}; "
+            "chunkimg.open_image opens files, chunkimg.from_array takes arrays"
+        )
+
+
 def grid_of(image: xr.DataArray) -> Grid:
     """The grid of an image, from its coordinates; a scalar coordinate counts as one voxel.
 
@@ -170,6 +179,7 @@ def grid_of(image: xr.DataArray) -> Grid:
     GeometryError
         If an axis is gone, irregular, or has lost its direction.
     """
+    require_image(image)
     grid = keys.decode(_spatial(image), image.attrs)
     return metadata.posed(grid, image.attrs, _frame_times(image))[0] if keys.POSES in image.attrs else grid
 
@@ -273,6 +283,7 @@ def whole(image: xr.DataArray) -> xr.DataArray:
     GeometryError
         If a dim is not one of these, or an axis of space was dropped or reduced.
     """
+    require_image(image)
     foreign = [str(d) for d in image.dims if d not in DIMS]
     if foreign:
         raise GeometryError(

@@ -341,7 +341,7 @@ def update_properties(
 def _name_homeless(properties: Mapping[str, Any], dest: str) -> None:
     """Say what NIfTI has no field for."""
     lost = sorted(set(properties) - set(nh.PROPERTIES) - {LABEL, IMAGE_LABEL})
-    kept_by = {"names and colours of labels": "OME-Zarr and NRRD keep them"} if IMAGE_LABEL in properties else {}
+    kept_by = {"names and colours of labels": "OME-Zarr keeps them, NRRD most"} if IMAGE_LABEL in properties else {}
     if lost:
         kept_by[", ".join(lost)] = "OME-Zarr keeps it"
     for what, where in kept_by.items():

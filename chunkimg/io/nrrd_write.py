@@ -20,7 +20,7 @@ import chunkimg.io.nrrd_header as nh
 from ..errors import ChunkImgError, ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
 from ..geometry.attrs import NRRD_HEADER
-from ..labelling import segmented
+from ..labelling import beyond_segments, segmented
 from ..lazy import ComplexParts, ViewArray
 from ..volume import DIMS, Volume
 from .commit import check_destination, partial_file, set_aside, write_at
@@ -160,6 +160,14 @@ def build_header(
         name_axes(text, volume, roles)
     update_times(text, before, volume.times, roles)
     moved = before is not None and axes is not None and grid_of(before, axes) != volume.grid
+    lost = beyond_segments(volume.properties)
+    if lost:
+        warnings.warn(
+            f"{dest}: NRRD has names and colours of labels alone; {', '.join(lost)} of them: not written (OME-Zarr "
+            "keeps it)",
+            ChunkImgWarning,
+            stacklevel=3,
+        )
     update_properties(text, before, segmented(volume.properties, volume.sizes, moved), dest)
     text.drop("line skip", "byte skip", "number")
     if data_file is None:

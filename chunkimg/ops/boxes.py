@@ -1,21 +1,23 @@
 """Boxes of an array that are wanted here and there, and overlap: what is decoded for one is kept for the next.
 
 Raw files are mapped. Of stored chunks (or runs of an encoded file) the last ones are kept, up to `KEPT` bytes, so that
-boxes which move through the array decode each about once. For a whole pass over an array that is decoded front to
-back, its voxels are put into a temporary file first, of their size.
+boxes which move through the array decode each about once. Where a whole pass shows that this is too little, chunks that
+give way go to a temporary file, and come back from there. For a whole pass over an array that is decoded front to back,
+its voxels are put into a temporary file first, of their size.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -28,6 +30,8 @@ __all__ = ["KEPT", "Boxes", "open_boxes"]
 KEPT = BUDGET // 2
 #: chunks are taken together up to so many bytes: where they are read by workers, and where one thread asks for all
 _SMALL, _LARGE = 256 << 10, 4 << 20
+#: part of the windows that may be decoded twice before a temporary file is begun
+_TWICE = 0.05
 #: bytes that are written to a temporary file at a time
 _RUN = 16 << 20
 
@@ -82,11 +86,13 @@ def open_boxes(source: LazyArray, whole: bool) -> Iterator[Boxes]:
             yield _Mapped(source, lambda box: _lend(values, box))
     elif source.piecewise and source.chunks is None:
         yield _Mapped(source, source.borrowed)
-    elif source.piecewise:
-        yield _Kept(source, source._read, _SMALL)
     else:
-        with source.reader() as read:
-            yield _Kept(source, read, _LARGE)
+        with ExitStack() as stack:
+            read: Reader = source._read
+            size = _SMALL
+            if not source.piecewise:
+                read, size = stack.enter_context(source.reader()), _LARGE
+            yield _Kept(source, read, size, stack.enter_context(_Spare()) if whole else None)
 
 
 class _Mapped:
@@ -111,8 +117,8 @@ class _Mapped:
 class _Kept:
     """Boxes put together from windows of whole chunks, of which the last ones used are kept."""
 
-    def __init__(self, source: LazyArray, read: Reader, size: int) -> None:
-        self.source, self.anywhere, self._read = source, source.piecewise, read
+    def __init__(self, source: LazyArray, read: Reader, size: int, spare: _Spare | None) -> None:
+        self.source, self.anywhere, self._read, self._spare = source, source.piecewise, read, spare
         order = source.file_order
         self.unit = block_shape(
             source.shape,
@@ -164,16 +170,85 @@ class _Kept:
                 if found is not None:
                     self._windows.move_to_end(key)
                     return found
-            spans = zip(key, self.unit, self.source.shape, strict=True)
-            block = self._read(tuple(range(k * n, min((k + 1) * n, size)) for k, n, size in spans))
-            with self._lock:
-                self._windows[key] = block
-                self._bytes += block.nbytes
-                while self._bytes > KEPT and len(self._windows) > 1:
-                    old, gone = self._windows.popitem(last=False)
-                    self._bytes -= gone.nbytes
-                    self._reading.pop(old, None)
+            block = None if self._spare is None else self._spare.get(key)
+            if block is None:
+                spans = zip(key, self.unit, self.source.shape, strict=True)
+                block = self._read(tuple(range(k * n, min((k + 1) * n, size)) for k, n, size in spans))
+            for old, gone in self._keep(key, block):
+                if self._spare is not None:
+                    self._spare.put(old, gone)
             return block
+
+    def _keep(self, key: Key, block: Block) -> list[tuple[Key, Block]]:
+        """Keep a window; those that give way to it."""
+        out = []
+        with self._lock:
+            self._windows[key] = block
+            self._bytes += block.nbytes
+            while self._bytes > KEPT and len(self._windows) > 1:
+                old, gone = self._windows.popitem(last=False)
+                self._bytes -= gone.nbytes
+                self._reading.pop(old, None)
+                out.append((old, gone))
+        return out
+
+
+class _Spare:
+    """Windows in a temporary file, from when so many have been decoded twice that it pays; on a full disk, no more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: set[Key] = set()
+        self._again, self._end = 0, 0
+        self._places: dict[Key, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
+        self._file: IO[bytes] | None = None
+        self._full = False
+
+    def __enter__(self) -> _Spare:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def get(self, key: Key) -> Block | None:
+        """A window of the file; None if it has to be decoded."""
+        with self._lock:
+            place = self._places.get(key)
+            if place is None:
+                self._again += key in self._seen
+                self._seen.add(key)
+        if place is None or self._file is None:
+            return None
+        start, shape, dtype = place
+        out = np.empty(shape, dtype)
+        view = out.reshape(-1).view(np.uint8).data
+        while len(view):
+            count = os.preadv(self._file.fileno(), [view], start)
+            if not count:
+                raise OSError(f"a temporary file ends after {start} bytes")
+            view, start = view[count:], start + count
+        return out
+
+    def put(self, key: Key, block: Block) -> None:
+        """Take a window that gives way, if that is worth it."""
+        with self._lock:
+            if self._full or key in self._places or self._again <= _TWICE * len(self._seen):
+                return
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="chunkimg-")  # noqa: SIM115
+            start, self._end = self._end, self._end + block.nbytes
+        data = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+        written = 0
+        try:
+            while written < len(data):
+                written += os.pwrite(self._file.fileno(), data[written:], start + written)
+        except OSError:
+            # it is only faster
+            self._full = True
+            return
+        with self._lock:
+            self._places[key] = start, block.shape, block.dtype
 
 
 class _Through:

@@ -229,8 +229,8 @@ def coarsened(volume: Volume, factors: Mapping[str, int], func: str | None = Non
     factors : mapping
         Block size by axis.
     func : str, optional
-        One of `FUNCS`; modes of labels and means of all else by default. Stored values are reduced, in
-        their type; of an image with intensity scaling, means and medians are those of its values.
+        One of `FUNCS`; modes of labels and means of all else by default. Means, medians and modes are of image values;
+        extremes and nearest ones of stored values, which keep their scaling.
     boundary : str
         One of `BOUNDARIES`: a remainder at the end of an axis is cut off, or makes a block of the voxels that there
         are (whose middle is where that of a whole one would be), or is refused.
@@ -257,14 +257,15 @@ def coarsened(volume: Volume, factors: Mapping[str, int], func: str | None = Non
         )
     if all(f == 1 for f in factors.values()):
         return volume
-    if volume.scaling is not None and chosen in ("mean", "median"):
-        # the image's values are floats: they are not rounded to stored ones
-        volume = replace(volume, data=volume.values, scaling=None)
     grid = volume.grid
     if grid is not None:
         more = [rest[a] if boundary == "pad" else 0 for a in AXES]
         grid = grid.pad((0, 0, 0), more).coarsen(**factors)
-    data = BlocksArray(volume.data, [factors.get(d, 1) for d in volume.dims], chosen, boundary != "pad")
+    # a mean of stored values would be rounded to one of them, and a mode prefers what is not 0
+    scaled = volume.scaling is not None and chosen in ("mean", "median", "mode")
+    source = volume.values if scaled else volume.data
+    data = BlocksArray(source, [factors.get(d, 1) for d in volume.dims], chosen, boundary != "pad")
     # slices that are put together were not taken in any order
     properties = {k: v for k, v in volume.properties.items() if not k.startswith("slice_") or factors["z"] == 1}
-    return replace(volume, data=data, grid=grid, properties=properties)
+    scaling = None if scaled else volume.scaling
+    return replace(volume, data=data, grid=grid, properties=properties, scaling=scaling)

@@ -193,20 +193,47 @@ def _integer_modes(block: Block, factors: Sequence[int], out: Block) -> None:
     first, differing = block, np.zeros((), block.dtype)
     for axis in _reduced(block, factors):
         values = _along(first, axis, factors[axis])
-        found = [np.bitwise_xor(v, values[0]) for v in values[1:]]
-        found += _along(differing, axis, factors[axis]) if differing.ndim else []
-        differing = found[0]
-        for more in found[1:]:
-            np.bitwise_or(differing, more, out=differing)
+        if axis == block.ndim - 1 and factors[axis] == 2 and _pairs(first) is not None:
+            differing = _differing_pairs(first, differing)
+        else:
+            found = [np.bitwise_xor(v, values[0]) for v in values[1:]]
+            found += _along(differing, axis, factors[axis]) if differing.ndim else []
+            differing = found[0]
+            for more in found[1:]:
+                np.bitwise_or(differing, more, out=differing)
         first = values[0]
+    differing = differing != 0
     mixed = np.count_nonzero(differing)
     if mixed > _MANY_MIXED * out.size:
         out[...] = _longest_run([np.ascontiguousarray(p) for p in _parts(block, factors)])
         return
     out[...] = first
     if mixed:
-        at = np.nonzero(differing)
+        at = np.unravel_index(np.flatnonzero(differing), differing.shape)
         out[at] = _longest_run(_gathered(block, factors, at))
+
+
+def _pairs(block: Block) -> Block | None:
+    """Neighbours along the last axis as one number each, or None where they are none in memory."""
+    if block.itemsize > 4 or block.strides[-1] != block.itemsize or block.shape[-1] % 2:
+        return None
+    return block.view(f"u{2 * block.itemsize}")
+
+
+def _differing_pairs(block: Block, differing: Block) -> Block:
+    """Not zero where two neighbours along the last axis differ, or anything else did in one of them."""
+    pairs = _pairs(block)
+    assert pairs is not None
+    half = np.array(8 * block.itemsize, pairs.dtype)
+    found: Block = pairs >> half
+    found ^= pairs
+    # the upper half holds one of the two
+    found &= np.array((1 << int(half)) - 1, pairs.dtype)
+    if differing.ndim:
+        before = _pairs(differing)
+        assert before is not None
+        found |= before
+    return found
 
 
 def _gathered(block: Block, factors: Sequence[int], at: tuple[NDArray[np.intp], ...]) -> list[Block]:

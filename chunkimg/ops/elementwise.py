@@ -116,8 +116,8 @@ class ElementwiseArray(LazyArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Reads each source that goes front to back through its reader, in a thread of its own."""
-        if not self.front_to_back:
+        """Reads sources that are read by whole regions through their readers, each in a thread of its own."""
+        if self.piecewise:
             yield self._read
             return
         self.prepare()

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import Block
+from .gaussian_kernel import correlate_kernel
 
-__all__ = ["Gaussian", "sigma_of_fwhm"]
+__all__ = ["Gaussian", "correlate", "sigma_of_fwhm"]
 
 #: values of a piece that is worked on at a time: it, its sum and what is added stay in the cache
 _PIECE = 1 << 16
+#: values of a block from which machine code is made for it
+_WORTH = 1 << 17
+
+Values = NDArray[np.float32]
 
 
 def sigma_of_fwhm(fwhm: float) -> float:
@@ -42,7 +47,7 @@ class Gaussian:
         z, y, x = (int(self.truncate * s + 0.5) for s in self.sigma)
         return z, y, x
 
-    def weights(self, axis: int) -> NDArray[np.float32]:
+    def weights(self, axis: int) -> Values:
         """From the centre outwards."""
         steps = np.arange(self.depth[axis] + 1)
         values = np.exp(-0.5 * np.square(steps / self.sigma[axis])) if self.depth[axis] else np.ones(1)
@@ -53,28 +58,34 @@ class Gaussian:
         out = block.astype(np.float32, copy=False)
         for axis in range(3):
             if self.depth[axis]:
-                out = _correlated(out, self.weights(axis), axis)
+                out = correlate(out, self.weights(axis), axis)
         return out
 
 
-def _correlated(block: NDArray[np.float32], weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Sums of values weighted by their distance along an axis, where the block holds all of them."""
+def correlate(block: Values, weights: Values, axis: int) -> Values:
+    """Sums of values weighted by their distance along an axis, where the block holds all of them.
+
+    Each is the value in the middle, and then the pairs at growing distance, whatever computes it.
+    """
     reach = len(weights) - 1
-    shape = [n - 2 * reach if k == axis else n for k, n in enumerate(block.shape)]
-    out = np.empty(shape, np.float32)
+    out = np.empty([n - 2 * reach if k == axis else n for k, n in enumerate(block.shape)], np.float32)
+    kernel = correlate_kernel() if block.size >= _WORTH and block.flags.c_contiguous else None
+    if kernel is not None:
+        kernel(block, weights, axis, out)
+        return out
     # pieces are cut along another axis
     other = 1 if axis == 0 else 0
     step = max(1, _PIECE * block.shape[other] // max(1, block.size))
-    for start in range(0, shape[other], step):
+    for start in range(0, out.shape[other], step):
         cut = (slice(None),) * other + (slice(start, start + step),)
         _accumulate(block[cut], weights, axis, out[cut])
     return out
 
 
-def _accumulate(block: NDArray[np.float32], weights: NDArray[np.float32], axis: int, out: NDArray[np.float32]) -> None:
+def _accumulate(block: Values, weights: Values, axis: int, out: Values) -> None:
     reach, n = len(weights) - 1, out.shape[axis]
 
-    def shifted(by: int) -> NDArray[np.float32]:
+    def shifted(by: int) -> Values:
         return block[(slice(None),) * axis + (slice(reach + by, reach + by + n),)]
 
     np.multiply(shifted(0), weights[0], out=out)

@@ -1,4 +1,4 @@
-"""Values between voxels: nearest and linear interpolation of a block in memory, at lines of points or at any points.
+"""Values between voxels: interpolation of a block in memory, at lines of points or at any points.
 
 The border rule is ITK's (``ImageFunction::IsInsideBuffer``): a point is inside up to half a voxel beyond the centres of
 the outer voxels, that is, on the outer voxels themselves; there the outermost centre stands for it. A point on the very
@@ -13,6 +13,7 @@ for a job it does the same steps in the same order, so that values are the same 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from ..lazy import Block
 from .interpolate_kernels import kernel_of
 from .lines import SLACK, Box, Lines
+from .splines import AFTER, BEFORE
 
-__all__ = ["interpolate_lines", "interpolate_points"]
+__all__ = ["interpolate_lines", "interpolate_points", "rounded", "working_type"]
 
 #: points that NumPy computes at a time, so that its temporaries stay in the cache
 _PIECE = 1 << 14
@@ -30,7 +32,7 @@ _PIECE = 1 << 14
 Floats = NDArray[np.float64]
 
 
-def interpolate_lines(box: Box, lines: Lines, linear: bool, out: Block) -> None:
+def interpolate_lines(box: Box, lines: Lines, method: str, out: Block) -> None:
     """Values at the points of lines that lie in the volume; the others of `out` are left as they are.
 
     Parameters
@@ -39,12 +41,12 @@ def interpolate_lines(box: Box, lines: Lines, linear: bool, out: Block) -> None:
         With all voxels that these points need.
     lines : Lines
         The points.
-    linear : bool
-        Interpolate linearly, else take the nearest.
+    method : str
+        ``"nearest"``, ``"linear"``, or ``"cubic"``, for which the box has `splines.coefficients`.
     out : ndarray, shape (lines of a plane..., points)
         Of the type of the box; the points of a line lie side by side.
     """
-    kernel = kernel_of(box.block, linear, out)
+    kernel = kernel_of(box.block, method, out)
     if kernel is not None:
         kernel.lines(box, lines, out)
         return
@@ -59,25 +61,27 @@ def interpolate_lines(box: Box, lines: Lines, linear: bool, out: Block) -> None:
         if np.any(wanted):
             base = lines.base[here].T[:, :, None]
             points = lines.step[:, None, None] * along + base
-            rows[here][wanted] = _values(box, points[:, wanted], linear)
+            rows[here][wanted] = _values(box, points[:, wanted], method)
 
 
-def interpolate_points(box: Box, points: Floats, linear: bool) -> Block:
+def interpolate_points(box: Box, points: Floats, method: str) -> Block:
     """Values at points of shape (3, n), in voxels z, y, x, that lie in the volume, and for which the box has all."""
     out = np.empty(points.shape[1], box.block.dtype)
-    kernel = kernel_of(box.block, linear, out)
+    kernel = kernel_of(box.block, method, out)
     if kernel is not None:
         kernel.points(box, points, out)
         return out
     for at in range(0, len(out), _PIECE):
-        out[at : at + _PIECE] = _values(box, points[:, at : at + _PIECE], linear)
+        out[at : at + _PIECE] = _values(box, points[:, at : at + _PIECE], method)
     return out
 
 
-def _values(box: Box, points: Floats, linear: bool) -> Block:
+def _values(box: Box, points: Floats, method: str) -> Block:
     limits = np.array(box.shape, np.float64)[:, None] - 1
+    if method == "cubic":
+        return _cubic(box, points, limits)
     points = np.minimum(np.maximum(points, 0.0), limits)
-    if not linear:
+    if method == "nearest":
         index = (points + (0.5 + SLACK)).astype(np.int64)
         return np.asarray(box.block[tuple(i - o for i, o in zip(index, box.origin, strict=True))])
     wide = working_type(box.block.dtype)
@@ -91,6 +95,40 @@ def _values(box: Box, points: Floats, linear: bool) -> Block:
     for part in parts[::-1]:
         values = [_between(a, b, part) for a, b in zip(values[::2], values[1::2], strict=True)]
     return rounded(values[0], box.block.dtype)
+
+
+def _cubic(box: Box, points: Floats, limits: Floats) -> Block:
+    """Of coefficients; the volume is mirrored at the outermost centres."""
+    points = np.abs(points)
+    points = np.maximum(np.minimum(points, 2 * limits - points), 0.0)
+    index = points.astype(np.int64)
+    f = (points - index).astype(box.block.real.dtype)
+    index -= np.array(box.origin)[:, None] + BEFORE
+    weights = _spline(f)
+    steps = range(BEFORE + 1 + AFTER)
+    (z, y, x), (wz, wy, wx) = index, np.moveaxis(np.array(weights), 1, 0)
+
+    def row(k: int, j: int) -> Block:
+        return _sum([box.block[z + k, y + j, x + i] * wx[i] for i in steps])
+
+    def plane(k: int) -> Block:
+        return _sum([row(k, j) * wy[j] for j in steps])
+
+    return _sum([plane(k) * wz[k] for k in steps])
+
+
+def _sum(terms: Sequence[Block]) -> Block:
+    a, b, c, d = terms
+    return a + b + c + d
+
+
+def _spline(f: Block) -> list[Block]:
+    """Weights of the coefficients around points that lie a part `f` behind the second of them."""
+    one = f.dtype.type(1)
+    sixth, half, most = (f.dtype.type(v) for v in (1 / 6, 1 / 2, 2 / 3))
+    g = one - f
+    ff, gg = f * f, g * g
+    return [sixth * (gg * g), most - ff * (one - half * f), most - gg * (one - half * g), sixth * (ff * f)]
 
 
 def _between(a: Block, b: Block, part: Block) -> Block:
@@ -108,15 +146,13 @@ def working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def rounded(values: Block, dtype: np.dtype[Any]) -> Block:
-    """Interpolated values in the type of the volume."""
+    """Interpolated values in the type of the volume; what it does not hold becomes its lowest or highest one."""
     if dtype.kind not in "biu":
-        return values.astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            return values.astype(dtype, copy=False)
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     values = np.rint(values)
-    if dtype.itemsize == 8:
-        # the largest ones round to what the type does not hold
-        info = np.iinfo(dtype)
-        top = values >= float(info.max)
-        out = np.where(top, 0, values).astype(dtype)
-        out[top] = info.max
-        return out
-    return values.astype(dtype)
+    top = values >= float(high)
+    out = np.where(top, 0, np.maximum(values, float(low))).astype(dtype)
+    out[top] = high
+    return out

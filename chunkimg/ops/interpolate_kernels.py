@@ -27,6 +27,8 @@ __all__ = ["Kernel", "kernel_of"]
 _BEHIND = 4
 #: types whose values are interpolated by machine code; of others the nearest is taken by the size of their elements
 _LINEAR = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"})
+#: types of coefficients
+_CUBIC = frozenset({"f4", "f8"})
 
 _making = threading.Lock()
 
@@ -77,27 +79,27 @@ def _readable(block: Block, narrow: bool) -> Block:
     return out
 
 
-def kernel_of(block: Block, linear: bool, out: Block) -> Kernel | None:
+def kernel_of(block: Block, method: str, out: Block) -> Kernel | None:
     """The loop for a block; None where there is none: NumPy does the work then."""
     dtype = block.dtype
     if not (dtype.isnative and out.flags.c_contiguous and out.dtype == dtype and out.size and block.nbytes < 1 << 31):
         return None
     name = f"{dtype.kind}{dtype.itemsize}" if dtype.kind != "b" else "u1"
-    if linear and name in _LINEAR:
-        return _kernel(name, True)
-    return None if linear or dtype.itemsize not in (1, 2, 4, 8) else _kernel(f"u{dtype.itemsize}", False)
+    if method == "nearest":
+        return _kernel(f"u{dtype.itemsize}", method) if dtype.itemsize in (1, 2, 4, 8) else None
+    return _kernel(name, method) if name in (_LINEAR if method == "linear" else _CUBIC) else None
 
 
-def _kernel(name: str, linear: bool) -> Kernel | None:
+def _kernel(name: str, method: str) -> Kernel | None:
     with _making:
-        return _made(name, linear)
+        return _made(name, method)
 
 
 @cache
-def _made(name: str, linear: bool) -> Kernel | None:
+def _made(name: str, method: str) -> Kernel | None:
     if sys.byteorder != "little":
         return None
-    recipe = Recipe(name, linear)
+    recipe = Recipe(name, method)
     try:
         functions, engine = _compiled(recipe.text())
     except Exception:

@@ -1,214 +1,31 @@
-"""The loops of `interpolate_kernels`, in LLVM's language.
-
-A function ``void NAME(block, numbers, reals, base, first, last, out)`` computes the points of all lines, some at a time
-in the lanes of vectors: their positions, the corners around them, the values there, what is between, the result.
-
-``numbers`` (int64), each z, y, x: strides of the block in bytes, its first voxel, its sizes; then the number of lines,
-and the bytes of a line of `out`. ``reals`` (float64): steps z, y, x; first number and stride along lines; highest
-position z, y, x.
-"""
+"""The loops of `interpolate_kernels`, in LLVM's language: what is computed at each position."""
 
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .interpolate_loop import Loop
 from .lines import SLACK
+from .splines import AFTER, BEFORE
 
 __all__ = ["Recipe"]
 
-_FRAME = """
-define void @{name}(ptr %block, ptr %numbers, ptr %reals, ptr %base, ptr %first, ptr %last, ptr %out) {{
-entry:
-{setup}
-  br label %rows
-rows:
-  %row = phi i64 [ 0, %entry ], [ %row.next, %row.end ]
-  %more.rows = icmp slt i64 %row, %count
-  br i1 %more.rows, label %row.begin, label %end
-row.begin:
-  %first.at = getelementptr i64, ptr %first, i64 %row
-  %row.first = load i64, ptr %first.at, align 8
-  %last.at = getelementptr i64, ptr %last, i64 %row
-  %row.last = load i64, ptr %last.at, align 8
-  %last.int = trunc i64 %row.last to i32
-  %out.skip = mul i64 %row, %out.stride
-  %out.row = getelementptr i8, ptr %out, i64 %out.skip
-{line}
-  br label %steps
-steps:
-  %k = phi i64 [ %row.first, %row.begin ], [ %k.next, %step ]
-  %more = icmp slt i64 %k, %row.last
-  br i1 %more, label %step, label %row.end
-step:
-{body}
-  %k.next = add i64 %k, {lanes}
-  br label %steps
-row.end:
-  %row.next = add i64 %row, 1
-  br label %rows
-end:
-  ret void
-}}
-"""
-
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a loop is for.
+class Recipe(Loop):
+    """A loop with its method."""
 
-    Attributes
-    ----------
-    name : str
-        Type of the values: kind and bytes.
-    linear : bool
-        Linear interpolation, else the nearest, for which the type is ``u`` and the bytes.
-    """
-
-    name: str
-    linear: bool
-
-    @property
-    def size(self) -> int:
-        """Bytes of an element."""
-        return int(self.name[1:])
-
-    @property
-    def pairs(self) -> bool:
-        """Whether 32 bits are gathered that hold a voxel and its neighbour."""
-        return self.size < 4
-
-    @property
-    def lanes(self) -> int:
-        """Points at a time."""
-        wide = self.size == 8 or (self.linear and self.name in ("i4", "u4"))
-        return 8 if wide else 16
-
-    @property
-    def real(self) -> str:
-        """The type that is computed in."""
-        return "float" if self.lanes == 16 else "double"
-
-    @property
-    def element(self) -> str:
-        """The type of an element."""
-        return {"f4": "float", "f8": "double"}.get(self.name, f"i{8 * self.size}")
-
-    @property
-    def gathered(self) -> str:
-        """The type that is gathered."""
-        return "i32" if self.pairs else self.element
-
-    def text(self) -> str:
-        """A module with the functions ``lines`` and ``points``."""
-        n, short = self.lanes, {"float": "f32", "double": "f64"}
-        gathered, stored = (short.get(t, t) for t in (self.gathered, self.element))
-        return "\n".join(
-            [
-                f"declare {self.v(self.gathered)} @llvm.masked.gather.v{n}{gathered}.v{n}p0"
-                f"(<{n} x ptr>, i32, <{n} x i1>, {self.v(self.gathered)})",
-                f"declare void @llvm.masked.store.v{n}{stored}.p0({self.v(self.element)}, ptr, i32, <{n} x i1>)",
-                f"declare {self.v('double')} @llvm.masked.load.v{n}f64.p0(ptr, i32, <{n} x i1>, {self.v('double')})",
-                f"declare {self.v(self.real)} @llvm.rint.v{n}{short[self.real]}({self.v(self.real)})",
-                *(self._function(name) for name in ("lines", "points")),
-            ]
-        )
-
-    def v(self, scalar: str) -> str:
-        """A vector of a type."""
-        return f"<{self.lanes} x {scalar}>"
-
-    def splat(self, name: str, scalar: str, value: str) -> Iterator[str]:
-        """A vector of one value."""
-        v = self.v(scalar)
-        yield f"%{name}.one = insertelement {v} poison, {scalar} {value}, i64 0"
-        yield f"%{name} = shufflevector {v} %{name}.one, {v} poison, <{self.lanes} x i32> zeroinitializer"
-
-    def _function(self, name: str) -> str:
-        parts = {"setup": self._setup(), "line": self._line(name == "lines"), "body": self._body(name == "lines")}
-        texts = {k: "\n".join(f"  {line}" for line in lines) for k, lines in parts.items()}
-        return _FRAME.format(name=name, lanes=self.lanes, **texts)
-
-    def _setup(self) -> Iterator[str]:
-        """What all lines share, as vectors."""
-        for k, (name, axis) in enumerate(itertools.product(("stride", "origin", "size"), "zyx")):
-            yield f"%{name}.{axis}.at = getelementptr i64, ptr %numbers, i64 {k}"
-            yield f"%{name}.{axis}.long = load i64, ptr %{name}.{axis}.at, align 8"
-            yield f"%{name}.{axis}.int = trunc i64 %{name}.{axis}.long to i32"
-        for axis in "zyx":
-            yield from self.splat(f"stride.{axis}", "i32", f"%stride.{axis}.int")
-            yield from self.splat(f"origin.{axis}", "i32", f"%origin.{axis}.int")
-            # neighbours of the last but one are in the block; of a single one none is needed
-            yield f"%several.{axis} = icmp sgt i32 %size.{axis}.int, 1"
-            yield f"%next.{axis}.int = select i1 %several.{axis}, i32 %stride.{axis}.int, i32 0"
-            yield from self.splat(f"next.{axis}", "i32", f"%next.{axis}.int")
-            yield f"%top.{axis}.less = sub i32 %size.{axis}.int, 2"
-            yield f"%top.{axis}.int = select i1 %several.{axis}, i32 %top.{axis}.less, i32 0"
-            yield from self.splat(f"top.{axis}", "i32", f"%top.{axis}.int")
-        for k, name in ((9, "count"), (10, "out.stride")):
-            yield f"%{name}.at = getelementptr i64, ptr %numbers, i64 {k}"
-            yield f"%{name} = load i64, ptr %{name}.at, align 8"
-        names = [*(f"step.{a}" for a in "zyx"), "start", "every", *(f"limit.{a}" for a in "zyx")]
-        for k, name in enumerate(names):
-            yield f"%{name}.at = getelementptr double, ptr %reals, i64 {k}"
-            yield f"%{name}.one.value = load double, ptr %{name}.at, align 8"
-            yield from self.splat(name, "double", f"%{name}.one.value")
-
-    def _line(self, lines: bool) -> Iterator[str]:
-        yield from self.splat("beyond", "i32", "%last.int")
-        if lines:
-            yield "%base.first = mul i64 %row, 3"
-            for k, axis in enumerate("zyx"):
-                yield f"%base.{axis}.number = add i64 %base.first, {k}"
-                yield f"%base.{axis}.at = getelementptr double, ptr %base, i64 %base.{axis}.number"
-                yield f"%base.{axis}.value = load double, ptr %base.{axis}.at, align 8"
-                yield from self.splat(f"base.{axis}", "double", f"%base.{axis}.value")
-
-    def _body(self, lines: bool) -> Iterator[str]:
-        ints, reals = self.v("i32"), self.v("double")
-        yield "%k.int = trunc i64 %k to i32"
-        yield from self.splat("k.all", "i32", "%k.int")
-        yield f"%k.lane = add {ints} %k.all, <{', '.join(f'i32 {j}' for j in range(self.lanes))}>"
-        yield f"%mask = icmp slt {ints} %k.lane, %beyond"
-        if lines:
-            yield f"%k.real = sitofp {ints} %k.lane to {reals}"
-            yield f"%k.far = fmul {reals} %k.real, %every"
-            yield f"%along = fadd {reals} %k.far, %start"
-        for axis in range(3):
-            yield from self._position("zyx"[axis], axis, lines)
-        yield from self._linear() if self.linear else self._nearest()
-        out, short = self.v(self.element), {"float": "f32", "double": "f64"}.get(self.element, self.element)
-        yield f"%out.at = getelementptr {self.element}, ptr %out.row, i64 %k"
-        store = f"@llvm.masked.store.v{self.lanes}{short}.p0"
-        yield f"call void {store}({out} %result, ptr %out.at, i32 1, {self.v('i1')} %mask)"
-
-    def _position(self, a: str, number: int, lines: bool) -> Iterator[str]:
-        """Positions along an axis, inside the outermost centres."""
-        reals = self.v("double")
-        if lines:
-            yield f"%far.{a} = fmul {reals} %step.{a}, %along"
-            yield f"%place.{a} = fadd {reals} %far.{a}, %base.{a}"
-        else:
-            yield f"%skip.{a} = mul i64 %row.last, {number}"
-            yield f"%point.{a} = add i64 %skip.{a}, %k"
-            yield f"%place.{a}.at = getelementptr double, ptr %base, i64 %point.{a}"
-            yield (
-                f"%place.{a} = call {reals} @llvm.masked.load.v{self.lanes}f64.p0"
-                f"(ptr %place.{a}.at, i32 8, {self.v('i1')} %mask, {reals} zeroinitializer)"
-            )
-        yield f"%low.{a} = fcmp ogt {reals} %place.{a}, zeroinitializer"
-        yield f"%above.{a} = select {self.v('i1')} %low.{a}, {reals} %place.{a}, {reals} zeroinitializer"
-        yield f"%high.{a} = fcmp olt {reals} %above.{a}, %limit.{a}"
-        yield f"%at.{a} = select {self.v('i1')} %high.{a}, {reals} %above.{a}, {reals} %limit.{a}"
+    def _values(self) -> Iterator[str]:
+        """The value ``%result`` at each position ``%at``."""
+        return {"nearest": self._nearest, "linear": self._linear, "cubic": self._cubic}[self.method]()
 
     # ------------------------------------------------------------------ nearest
 
     def _nearest(self) -> Iterator[str]:
         ints, reals = self.v("i32"), self.v("double")
-        bits = struct.pack(">d", 0.5 + SLACK).hex().upper()
-        yield from self.splat("half", "double", f"0x{bits}")
+        yield from self.splat("half", "double", self._constant(0.5 + SLACK, "double"))
         for a in "zyx":
             yield f"%up.{a} = fadd {reals} %at.{a}, %half"
             yield f"%voxel.{a} = fptosi {reals} %up.{a} to {ints}"
@@ -230,22 +47,6 @@ class Recipe:
         if self.size == 2:
             yield f"%shifted = lshr {ints} %found, %shift.x"
         yield f"%result = trunc {ints} {'%shifted' if self.size == 2 else '%found'} to {self.v(self.element)}"
-
-    def _offset(self, z: str, y: str, x: str) -> Iterator[str]:
-        ints = self.v("i32")
-        for a, index in zip("zyx", (z, y, x), strict=True):
-            yield f"%bytes.{a} = mul {ints} {index}, %stride.{a}"
-        yield f"%bytes.zy = add {ints} %bytes.z, %bytes.y"
-        yield f"%offset = add {ints} %bytes.zy, %bytes.x"
-
-    def _gather(self, name: str, offset: str) -> Iterator[str]:
-        n, kind = self.lanes, self.gathered
-        short = {"float": "f32", "double": "f64"}.get(kind, kind)
-        yield f"%{name}.at = getelementptr i8, ptr %block, {self.v('i32')} {offset}"
-        yield (
-            f"%{name} = call {self.v(kind)} @llvm.masked.gather.v{n}{short}.v{n}p0"
-            f"(<{n} x ptr> %{name}.at, i32 1, {self.v('i1')} %mask, {self.v(kind)} zeroinitializer)"
-        )
 
     # ------------------------------------------------------------------ linear
 
@@ -315,6 +116,64 @@ class Recipe:
         else:
             yield f"%{name}.sum = fadd {reals} {a}, %{name}.more"
             yield f"%{name} = select {self.v('i1')} %counts.{axis}, {reals} %{name}.sum, {reals} {a}"
+
+    # ------------------------------------------------------------------ cubic
+
+    def _cubic(self) -> Iterator[str]:
+        ints, n = self.v("i32"), BEFORE + 1 + AFTER
+        yield from self.splat("before", "i32", str(BEFORE))
+        for value, name in ((1.0, "whole"), (1 / 6, "sixth"), (1 / 2, "half"), (2 / 3, "most")):
+            yield from self.splat(name, self.real, self._constant(value, self.real))
+        for a in "zyx":
+            yield from self._weights(a)
+        yield from self._offset("%index.z", "%index.y", "%index.x")
+        for z in range(n):
+            plane = "%offset" if z == 0 else f"%to.{z}"
+            if z:
+                yield f"%to.{z} = add {ints} {'%offset' if z == 1 else f'%to.{z - 1}'}, %stride.z"
+            for y in range(n):
+                row = plane if y == 0 else f"%to.{z}.{y}"
+                if y:
+                    yield f"%to.{z}.{y} = add {ints} {plane if y == 1 else f'%to.{z}.{y - 1}'}, %stride.y"
+                for x in range(n):
+                    at = row if x == 0 else f"%to.{z}.{y}.{x}"
+                    if x:
+                        yield f"%to.{z}.{y}.{x} = add {ints} {row if x == 1 else f'%to.{z}.{y}.{x - 1}'}, %stride.x"
+                    yield from self._gather(f"c.{z}.{y}.{x}", at)
+                yield from self._weighed(f"c.{z}.{y}", "x")
+            yield from self._weighed(f"c.{z}", "y")
+        yield from self._weighed("c", "z")
+        yield f"%result = bitcast {self.v(self.real)} %c to {self.v(self.real)}"
+
+    def _weights(self, a: str) -> Iterator[str]:
+        """The first of four coefficients, and the weights of all."""
+        ints, wide, reals = self.v("i32"), self.v("double"), self.v(self.real)
+        yield f"%cut.{a} = fptosi {wide} %at.{a} to {ints}"
+        yield f"%cut.real.{a} = sitofp {ints} %cut.{a} to {wide}"
+        yield f"%part.wide.{a} = fsub {wide} %at.{a}, %cut.real.{a}"
+        narrow = f"fptrunc {wide} %part.wide.{a} to {reals}"
+        yield f"%f.{a} = {narrow if self.real == 'float' else f'bitcast {wide} %part.wide.{a} to {wide}'}"
+        yield f"%inner.{a} = sub {ints} %cut.{a}, %origin.{a}"
+        yield f"%index.{a} = sub {ints} %inner.{a}, %before"
+        yield f"%g.{a} = fsub {reals} %whole, %f.{a}"
+        for name, other, k in (("f", 3, 1), ("g", 0, 2)):
+            part, square = f"%{name}.{a}", f"%{name}{name}.{a}"
+            yield f"{square} = fmul {reals} {part}, {part}"
+            yield f"%{name}.cube.{a} = fmul {reals} {square}, {part}"
+            yield f"%w.{a}.{other} = fmul {reals} %sixth, %{name}.cube.{a}"
+            yield f"%{name}.half.{a} = fmul {reals} %half, {part}"
+            yield f"%{name}.rest.{a} = fsub {reals} %whole, %{name}.half.{a}"
+            yield f"%{name}.less.{a} = fmul {reals} {square}, %{name}.rest.{a}"
+            yield f"%w.{a}.{k} = fsub {reals} %most, %{name}.less.{a}"
+
+    def _weighed(self, name: str, axis: str) -> Iterator[str]:
+        """The sum of four values, each times its weight."""
+        reals = self.v(self.real)
+        for k in range(4):
+            yield f"%{name}.{k}.part = fmul {reals} %{name}.{k}, %w.{axis}.{k}"
+        yield f"%{name}.two = fadd {reals} %{name}.0.part, %{name}.1.part"
+        yield f"%{name}.three = fadd {reals} %{name}.two, %{name}.2.part"
+        yield f"%{name} = fadd {reals} %{name}.three, %{name}.3.part"
 
     def _rounded(self) -> Iterator[str]:
         reals, kind = self.v(self.real), self.name[0]

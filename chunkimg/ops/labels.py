@@ -7,14 +7,15 @@ tens of nanoseconds however long it is. Only intensities are looked at one by on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..indexing import Reader, Region
-from ..lazy import Block, LazyArray, _View
+from ..access import Access
+from ..lazy import Block, LazyArray, Reader, Region
 
 __all__ = ["LabelSums", "Repeated", "ValueSums", "added", "label_sums", "merged"]
 
@@ -301,24 +302,38 @@ def _merged_values(parts: list[ValueSums], order: NDArray[np.intp], starts: NDAr
     )
 
 
-class Repeated(_View):
-    """An array shown so many times along a new axis."""
+class Repeated(LazyArray):
+    """An array shown so many times along a new axis; one pass over it goes as often over the source."""
 
     def __init__(self, source: LazyArray, axis: int, count: int) -> None:
-        super().__init__(source)
-        self.axis, self.count = axis, count
+        self.source, self.axis, self.count = source, axis, count
         self.shape = (*source.shape[:axis], count, *source.shape[axis:])
-        self.dtype = source.dtype
+        self.dtype, self.piecewise = source.dtype, source.piecewise
         if source.chunks is not None:
             self.chunks = (*source.chunks[:axis], 1, *source.chunks[axis:])
-        # one pass over it goes over the source many times
-        self.front_to_back = False
 
-    def _through(self, read: Reader, region: Region) -> Block:
-        block = np.expand_dims(read((*region[: self.axis], *region[self.axis + 1 :])), self.axis)
-        shape = list(block.shape)
-        shape[self.axis] = len(region[self.axis])
-        return np.broadcast_to(block, shape)
+    @property
+    def access(self) -> Access:
+        """That of the source."""
+        return self.source.access
+
+    def leaves(self) -> Iterator[LazyArray]:
+        """Those of the source."""
+        return self.source.leaves()
+
+    def _read(self, region: Region) -> Block:
+        return self._shown(self.source._read, region)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Reads through the source's reader."""
+        with self.source.reader() as read:
+            yield lambda region: self._shown(read, region)
+
+    def _shown(self, read: Reader, region: Region) -> Block:
+        block = read((*region[: self.axis], *region[self.axis + 1 :]))
+        shape = [len(r) for r in region]
+        return np.broadcast_to(np.expand_dims(block, self.axis), shape)
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-repeated", self.source.__dask_tokenize__(), self.axis, self.count)

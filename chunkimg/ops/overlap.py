@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..access import Access
+from ..errors import GeometryError
 from ..lazy import Block, LazyArray, Reader, Region
 from ..workers import each
 from .halos import overlapping
 
-__all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole"]
+__all__ = ["BOUNDARIES", "Halo", "OverlapArray", "Whole", "checked"]
 
 #: what lies beyond the image, for each name
 BOUNDARIES = ("reflect", "mirror", "edge", "constant")
 #: parts of a block that are worked on at once, at most, and their smallest size in voxels
 _PARTS = 8
-_SMALLEST = 1 << 16
+#: a part of this side must not take more than so many bytes with its halo
+_SIDE, _MOST = 64, 1 << 30
+_SMALLEST = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,18 @@ class OverlapArray(LazyArray):
         self.shape, self.dtype = source.shape, np.dtype(dtype).newbyteorder("=")
         self.front_to_back, self.file_order = source.front_to_back, source.file_order
         self.chunks = source.chunks
+        self._require_small()
+
+    def _require_small(self) -> None:
+        """Refuse what no memory holds: the halo of a part of the image, however small."""
+        sizes = [min(n, _SIDE) + 2 * d for n, d in zip(self.shape[-3:], self.halo.depth, strict=True)]
+        need = math.prod(sizes) * (self.source.dtype.itemsize + self.dtype.itemsize)
+        if need > _MOST:
+            raise GeometryError(
+                f"neighbourhoods of {self.halo.depth} voxels (z, y, x) on each side of an image of {self.shape[-3:]}: a "
+                f"part of {_SIDE}³ voxels would take {need / 2**30:.3g} GiB; is the unit right? else coarsen the image "
+                "first: img.coarsen(...)"
+            )
 
     @property
     def held(self) -> int:

@@ -20,10 +20,10 @@ __all__ = [
     "ChannelsArray",
     "CheckedCast",
     "Rescale",
+    "VoxelwiseArray",
     "is_range",
     "part_of_complex",
     "span_of",
-    "voxelwise",
 ]
 
 #: parts of complex numbers
@@ -63,7 +63,9 @@ class CheckedCast:
             self._check_range(values, -most, most, f"are integers beyond ±{most}, not all of which {self.dtype} holds")
         with np.errstate(over="ignore"):
             out = values.astype(self.dtype)
-        if self.dtype.kind in "fc" and out.dtype.itemsize < values.dtype.itemsize:
+        both_float = self.dtype.kind in "fc" and values.dtype.kind in "fc"
+        # parts of complex numbers count, not their size
+        if both_float and np.finfo(self.dtype).max < np.finfo(values.dtype).max:
             self._require(np.isfinite(out) | ~np.isfinite(values), values, "are too large")
         return out
 
@@ -124,16 +126,33 @@ class Rescale:
         return values.astype(self.dtype)
 
 
-def voxelwise(source: LazyArray, function: Callable[[Block], Block], dtype: np.dtype[Any], name: str) -> LazyArray:
-    """A function of each voxel by itself; `name` tells it from others."""
-    token = (source.__dask_tokenize__(), name)
-    return ElementwiseArray([source], [Step(function, (Operand(0),))], source.shape, dtype, token)
+class VoxelwiseArray(ElementwiseArray):
+    """A function of each voxel of an array by itself.
+
+    Parameters
+    ----------
+    source : LazyArray
+        The array.
+    function : callable
+        Takes a block, gives one of the same shape.
+    dtype : numpy dtype
+        Of the result.
+    name : str
+        What tells the function from others.
+    """
+
+    def __init__(self, source: LazyArray, function: Callable[[Block], Block], dtype: np.dtype[Any], name: str) -> None:
+        super().__init__([source], [Step(function, (Operand(0),))], source.shape, dtype, name)
+
+    def __dask_tokenize__(self) -> Any:
+        # asked for only now: what identifies a source may be long to find
+        return ("chunkimg-voxelwise", self.sources[0].__dask_tokenize__(), self.token)
 
 
 def part_of_complex(source: LazyArray, part: str) -> LazyArray:
     """A part of complex values, in floating point of half their size."""
     dtype = np.empty(0, source.dtype).real.dtype
-    return voxelwise(source, PARTS[part], dtype, part)
+    return VoxelwiseArray(source, PARTS[part], dtype, part)
 
 
 class ChannelsArray(LazyArray):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from ..lazy import Region
 from .lines import SLACK, Lines
 
-__all__ = ["ALIGNED", "AffinePlace", "Located", "MappedPlace", "Place", "Points", "Transform", "place_between"]
+__all__ = [
+    "ALIGNED",
+    "AffinePlace",
+    "Located",
+    "MappedPlace",
+    "Place",
+    "Points",
+    "Transform",
+    "place_between",
+    "token_of",
+]
 
 #: positions that all lie so near to whole voxels, in voxels, are taken to be there: the same grid, for chunkimg
 ALIGNED = 1e-3
@@ -195,11 +203,19 @@ class MappedPlace:
         return np.asarray(np.abs(back @ forth)[::-1, ::-1])
 
     def token(self) -> Any:
-        """The matrices, and what the transform says of itself, or else is pickled to."""
-        told = getattr(self.transform, "__dask_tokenize__", None)
-        if told is None:
-            return self.to_world, hashlib.blake2b(pickle.dumps(self.transform)).hexdigest(), self.to_index
-        return self.to_world, told(), self.to_index
+        """The matrices, and what identifies the transform."""
+        return self.to_world, token_of(self.transform), self.to_index
+
+
+def token_of(transform: Transform) -> Any:
+    """What identifies a transform: what it says itself, or what Dask makes of it."""
+    told = getattr(transform, "__dask_tokenize__", None)
+    if told is not None:
+        return told()
+    # whoever asks for tokens has Dask
+    from dask.base import tokenize
+
+    return tokenize(transform)
 
 
 def place_between(

@@ -8,6 +8,7 @@ voxel is on the upper side, ITK is of the other opinion; by rounding, either may
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,16 +16,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GeometryError
 from ..indexing import Block, Indices
 from ..lazy import Scaling
 
-__all__ = ["METHODS", "Corners", "check_method", "corners_of", "value_type", "weighted"]
+__all__ = [
+    "METHODS",
+    "Corners",
+    "Voxels",
+    "blended",
+    "check_method",
+    "corners_of",
+    "positions_in",
+    "value_type",
+    "weighted",
+]
 
 #: ``"label"`` is ``"nearest"``, for those who want to say what the voxels are
 METHODS = ("linear", "nearest", "label")
 #: indices this close to the middle or the edge of a voxel are taken to be there: what rounding of affines costs
 _ROUNDING = 1e-9
+#: voxels of a block, for each that is picked of it, up to which the block may be copied
+_WORTH = 16
+#: values that are worked on at a time: what is computed of them stays in the cache
+_PIECE = 1 << 13
 #: voxels by which a point may lie beyond a border: rounding, again
 _SLACK = 1e-6
 
@@ -58,42 +72,25 @@ def check_method(method: str) -> str:
     return method
 
 
-def corners_of(index: Array, shape: Sequence[int], method: str) -> tuple[Indices, Corners]:
-    """Which points are inside a grid, and the voxels of each of them.
+def corners_of(at: Array, method: str) -> Corners:
+    """The voxels of points.
 
     Parameters
     ----------
-    index : ndarray, shape (N, 3)
-        Fractional indices in x, y, z order; points that are not finite are outside.
-    shape : (int, int, int)
-        Voxels along x, y, z.
+    at : ndarray, shape (3, N)
+        Fractional indices along z, y, x, at or between voxel centres, as of `positions_in`.
     method : str
         One of :data:`METHODS`.
-
-    Returns
-    -------
-    inside : ndarray of int
-        Numbers of the points that are inside, ascending.
-    corners : Corners
-        Of those.
     """
-    index = np.asarray(index, np.float64)
-    if index.ndim != 2 or index.shape[1] != 3:
-        raise GeometryError(f"points have shape (N, 3) in x, y, z order, found {index.shape}")
-    with np.errstate(invalid="ignore"):
-        halves = np.rint(2 * index) / 2
-        index = np.where(np.abs(index - halves) < _ROUNDING, halves, index)
-    sizes = np.asarray(shape)
-    inside = np.flatnonzero(np.all((index >= -0.5 - _SLACK) & (index <= sizes - 0.5 + _SLACK), axis=1))
-    at = np.clip(index[inside], 0, sizes - 1).T[::-1]
+    halves = np.rint(2 * at) / 2
+    at = np.where(np.abs(at - halves) < _ROUNDING, halves, at)
     if check_method(method) != "linear":
         # halfway is up, as of ITK's Math::RoundHalfIntegerUp
         nearest = np.floor(at + 0.5).astype(np.int64)
-        return inside, Corners(nearest, nearest, np.zeros(nearest.shape))
-    low = np.floor(at)
-    part = at - low
-    first = low.astype(np.int64)
-    return inside, Corners(first, first + (part > 0), part)
+        return Corners(nearest, nearest, np.zeros(nearest.shape))
+    first = at.astype(np.int64)
+    part = at - first
+    return Corners(first, first + (part > 0), part)
 
 
 def value_type(stored: np.dtype[Any], scaling: Scaling | None, method: str) -> np.dtype[Any]:
@@ -102,25 +99,57 @@ def value_type(stored: np.dtype[Any], scaling: Scaling | None, method: str) -> n
     return values if method != "linear" else np.dtype("c16" if values.kind == "c" else "f8")
 
 
-def weighted(
-    block: Block,
-    first: Sequence[Indices],
-    last: Sequence[Indices],
-    weights: Sequence[tuple[Array, Array]],
-    scaling: Scaling | None,
-) -> Block:
-    """Sums over the voxels of points, weighted; voxels that do not count are not looked at: NaN beside is no NaN here.
+class Voxels:
+    """Voxels of a block, picked one by one.
 
     Parameters
     ----------
     block : ndarray, shape (..., z, y, x)
         Stored values.
+    scaling : Scaling or None
+        Applied to what is picked.
+    count : int
+        About how many are going to be picked.
+    """
+
+    def __init__(self, block: Block, scaling: Scaling | None, count: int) -> None:
+        self.block, self.scaling = block, scaling
+        self.lead, (_, ny, nx) = block.shape[:-3], block.shape[-3:]
+        self._steps = ny * nx, nx
+        # picking out of a line is six times faster; few voxels of a large file are not worth a copy of all
+        line = block.flags.c_contiguous or block.size <= _WORTH * count * math.prod(self.lead)
+        self._line = block.reshape((*self.lead, -1)) if line else None
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value can be NaN or infinite, and so nothing comes of one times zero."""
+        return self.block.dtype.kind not in "fc"
+
+    def at(self, z: Indices, y: Indices, x: Indices) -> Block:
+        """Values at indices, shape (..., N)."""
+        if self._line is None:
+            values: Block = self.block[..., z, y, x]
+        else:
+            values = self._line.take(z * self._steps[0] + y * self._steps[1] + x, -1)
+        return values if self.scaling is None else self.scaling.apply(values)
+
+
+def weighted(
+    voxels: Voxels,
+    first: Sequence[Indices],
+    last: Sequence[Indices],
+    weights: Sequence[tuple[Array, Array]],
+) -> Block:
+    """Sums over the voxels of points, weighted; voxels that do not count are not looked at: NaN beside is no NaN here.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        Where they are picked from.
     first, last : sequence of 3 arrays of int, shape (N,)
-        Indices into the block along z, y, x.
+        Indices along z, y, x.
     weights : sequence of 3 pairs of arrays, shape (N,)
         How much first and last count along z, y, x.
-    scaling : Scaling or None
-        Applied to the voxels.
 
     Returns
     -------
@@ -130,21 +159,88 @@ def weighted(
     total: Block | None = None
     for ends in itertools.product((0, 1), repeat=3):
         weight = weights[0][ends[0]] * weights[1][ends[1]] * weights[2][ends[2]]
-        used = np.flatnonzero(weight)
-        if not used.size:
+        used = np.count_nonzero(weight)
+        if not used:
             continue
-        values = picked(block, [(first, last)[e][k][used] for k, e in enumerate(ends)], scaling)
+        at = [(first, last)[e][k] for k, e in enumerate(ends)]
+        some: Any = slice(None)
+        if used < len(weight) and not voxels.finite:
+            some = np.flatnonzero(weight)
+        values = weight[some] * voxels.at(*(i[some] for i in at))
         if total is None:
-            kind = np.dtype("c16" if values.dtype.kind == "c" else "f8")
-            total = np.zeros((*block.shape[:-3], len(weight)), kind)
-        if used.size == len(weight):
-            total += weight * values
-        else:
-            total[..., used] += weight[used] * values
-    return np.zeros((*block.shape[:-3], len(first[0]))) if total is None else total
+            total = np.zeros((*voxels.lead, len(weight)), values.dtype)
+        total[..., some] += values
+    return np.zeros((*voxels.lead, len(first[0]))) if total is None else total
 
 
-def picked(block: Block, at: Sequence[Indices], scaling: Scaling | None) -> Block:
-    """Voxels of a block at indices along z, y, x, scaled; shape (..., N)."""
-    values: Block = block[..., at[0], at[1], at[2]]
-    return values if scaling is None else scaling.apply(values)
+def positions_in(points: Array, to_index: Array, shape: Sequence[int]) -> tuple[Indices, Array]:
+    """Which points are inside a grid, and where, at or between its voxel centres.
+
+    Parameters
+    ----------
+    points : ndarray, shape (N, 3)
+        World coordinates in x, y, z order; what is not finite is outside.
+    to_index : ndarray, shape (4, 4)
+        World to index, x, y, z.
+    shape : (int, int, int)
+        Voxels along x, y, z.
+
+    Returns
+    -------
+    inside : ndarray of int
+        Numbers of the points that are inside, ascending.
+    at : ndarray, shape (3, n)
+        Fractional indices of those along z, y, x.
+    """
+    at, inside = np.empty((3, len(points))), np.ones(len(points), np.bool_)
+    with np.errstate(invalid="ignore"):
+        for start in range(0, len(points), _PIECE):
+            s = slice(start, start + _PIECE)
+            x, y, z = points[s].T
+            for line, (a, b, c, offset), n in zip(at[::-1, s], to_index[:3], shape, strict=True):
+                line[:] = a * x + b * y + c * z + offset
+                inside[s] &= (line >= -0.5 - _SLACK) & (line <= n - 0.5 + _SLACK)
+                np.clip(line, 0, n - 1, out=line)
+    found = np.flatnonzero(inside)
+    return found, at if len(found) == len(points) else at[:, found]
+
+
+def blended(voxels: Voxels, first: Sequence[Indices], last: Sequence[Indices], parts: Sequence[Array]) -> Block:
+    """Values between voxels, linearly; like `weighted`, in a third of the time, where all voxels are there.
+
+    Where a voxel is not finite values may be NaN although it does not count.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        Where they are picked from.
+    first, last : sequence of 3 arrays of int, shape (N,)
+        Indices along z, y, x.
+    parts : sequence of 3 arrays, shape (N,)
+        How much last counts, 0 to 1, along z, y, x.
+
+    Returns
+    -------
+    ndarray, shape (..., N)
+        float64 or complex128.
+    """
+    kind = np.dtype("c16" if voxels.block.dtype.kind == "c" else "f8")
+    out = np.empty((*voxels.lead, len(first[0])), kind)
+    step = max(1, _PIECE // max(1, math.prod(voxels.lead)))
+    for start in range(0, len(first[0]), step):
+        s = slice(start, start + step)
+        ends = [(a[s], b[s]) for a, b in zip(first, last, strict=True)]
+        values = [voxels.at(z, y, x) for z, y, x in itertools.product(*ends)]
+        # of eight corners pairs along x, then along y, then along z
+        for part in parts[::-1]:
+            values = [_between(a, b, part[s], kind) for a, b in zip(values[::2], values[1::2], strict=True)]
+        out[..., s] = values[0]
+    return out
+
+
+def _between(a: Block, b: Block, part: Array, kind: np.dtype[Any]) -> Block:
+    with np.errstate(invalid="ignore"):
+        out: Block = np.subtract(b, a, dtype=kind)
+        out *= part
+        out += a
+    return out

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,16 +16,17 @@ import numpy as np
 
 from ..access import Access
 from ..lazy import Block, LazyArray, Reader, Region, ViewArray, full_region
-from ..workers import each
+from ..workers import each, thread_count
 from .boxes import KEPT, Boxes, Windows, open_boxes
-from .interpolate import interpolate_lines, interpolate_points
-from .lines import SLACK, Box, Lines
-from .places import AffinePlace, Located, Place
+from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
+from .lines import SLACK, Box
+from .places import AffinePlace, Located, Place, Points
+from .splines import AFTER, BEFORE, MARGIN, coefficients
 
 __all__ = ["METHODS", "PaddedArray", "ResampledArray", "resampled"]
 
 #: how values between voxels are found; ``"label"`` is the nearest, for values that must not be mixed
-METHODS = ("nearest", "linear", "label")
+METHODS = ("nearest", "linear", "cubic", "label")
 
 #: voxels of a part that one worker makes at a time, z, y, x
 _PART = (32, 64, 128)
@@ -208,30 +211,38 @@ class ResampledArray(LazyArray):
                 with boxes.take(part.box, windows) as values:
                     self._interpolate(part, values.reshape(values.shape[-3:]), out[part.at])
 
-        if boxes.anywhere:
+        if boxes.anywhere and all(isinstance(p, AffinePlace) for p in self.places):
             each(lambda cut: make(self._located(*cut)), self._cuts(region))
+        elif boxes.anywhere:
+            # a map may read an image of its own, and wait for workers
+            with ThreadPoolExecutor(thread_count(), "chunkimg-map") as threads:
+                deque(threads.map(lambda cut: make(self._located(*cut)), self._cuts(region)), maxlen=0)
         else:
             for group, windows in self._groups(boxes, region):
                 each(partial(make, windows=windows), [[part] for part in group])
         return out
 
     def _cuts(self, region: Region) -> Iterator[tuple[Region, Region]]:
-        """Parts of a region of one frame and channel: in the result, and in the block that is made."""
+        """Parts of a region of one frame and channel: in the result, and in the block that is made.
+
+        They go along the longest axis last, so that what neighbours share is kept until all have had it.
+        """
         size = self._part_size()
-        spans = [[r[k : k + n] for k in range(0, len(r), n)] for r, n in zip(region[-3:], size, strict=True)]
         starts = [range(0, len(r), n) for r, n in zip(region[-3:], size, strict=True)]
+        order = sorted(range(3), key=lambda a: -len(region[a - 3]))
         for lead in itertools.product(*(range(len(r)) for r in region[:-3])):
-            first = tuple(r[k : k + 1] for r, k in zip(region[:-3], lead, strict=True))
-            here = tuple(range(k, k + 1) for k in lead)
-            for part, at in zip(itertools.product(*spans), itertools.product(*starts), strict=True):
-                inner = tuple(range(a, a + len(r)) for a, r in zip(at, part, strict=True))
-                yield (*first, *part), (*here, *inner)
+            for turned in itertools.product(*(starts[a] for a in order)):
+                at = [k for _, k in sorted(zip(order, turned, strict=True))]
+                here = (*((k, 1) for k in lead), *zip(at, size, strict=True))
+                cuts = [slice(k, k + n) for k, n in here]
+                block = tuple(range(len(r))[c] for r, c in zip(region, cuts, strict=True))
+                yield tuple(r[c] for r, c in zip(region, cuts, strict=True)), block
 
     def _part_size(self) -> list[int]:
         """Sizes z, y, x of parts, so that what they need of the source is not much more than `_BOX`."""
         size = list(_PART)
         steps = self.places[0].steps()
-        while math.prod(steps @ size + 2) * self.dtype.itemsize > _BOX and max(size) > 1:
+        while math.prod(steps @ size + 2 + sum(self._margins())) * self.dtype.itemsize > _BOX and max(size) > 1:
             size[int(np.argmax(steps.sum(axis=0) * size))] //= 2
             size = [max(1, n) for n in size]
         return size
@@ -254,14 +265,20 @@ class ResampledArray(LazyArray):
         lead = part[:-3]
         yield _Part(tuple(slice(r.start, r.stop) for r in here), (*lead, *box), located)
 
+    def _margins(self) -> tuple[int, int]:
+        """Voxels before and behind the one at or below a point that are needed for it."""
+        if self.method == "cubic":
+            return BEFORE + MARGIN, AFTER + MARGIN
+        return 0, int(self.method == "linear")
+
     def _box(self, located: Located) -> Region:
         """Voxels z, y, x that points need."""
-        linear = self.method == "linear"
+        shift = 0.5 + SLACK if self.method in ("nearest", "label") else 0.0
+        before, behind = self._margins()
         out = []
         for low, high, n in zip(located.low, located.high, self.source.shape[-3:], strict=True):
-            shift = 0.0 if linear else 0.5 + SLACK
             first, last = (math.floor(min(max(p, 0.0), n - 1.0) + shift) for p in (low, high))
-            out.append(range(first, min(last + 1 + linear, n)))
+            out.append(range(max(0, first - before), min(last + 1 + behind, n)))
         return tuple(out)
 
     def _groups(self, boxes: Boxes, region: Region) -> Iterator[tuple[list[_Part], Windows]]:
@@ -280,16 +297,18 @@ class ResampledArray(LazyArray):
 
     def _interpolate(self, part: _Part, values: Block, out: Block) -> None:
         box = Box(values, tuple(r.start for r in part.box[-3:]), self.source.shape[-3:])
-        linear = self.method == "linear"
+        method = "nearest" if self.method == "label" else self.method
+        if method == "cubic":
+            box = coefficients(box, working_type(self.dtype))
         out = out.reshape(out.shape[-3:])
         points = part.located.points
-        if isinstance(points, Lines):
-            # the result has the fill already
-            made = out.copy()
-            interpolate_lines(box, points, linear, made)
-            out[...] = made
-        else:
-            out[points.inside] = interpolate_points(box, points.positions, linear)
+        if isinstance(points, Points):
+            out[points.inside] = rounded(interpolate_points(box, points.positions, method), self.dtype)
+            return
+        # the result has the fill already
+        made = out.astype(box.block.dtype)
+        interpolate_lines(box, points, method, made)
+        out[...] = made if method != "cubic" else rounded(made, self.dtype)
 
     def __dask_tokenize__(self) -> Any:
         places = [p.token() for p in self.places]

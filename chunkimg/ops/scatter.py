@@ -18,7 +18,7 @@ import numpy as np
 from ..chunks import BUDGET, block_shape
 from ..indexing import Block, Indices, Reader, Region, as_range
 from ..lazy import LazyArray, Scaling, ViewArray
-from .points import Corners, picked, value_type, weighted
+from .points import Corners, Voxels, blended, value_type, weighted
 
 __all__ = ["Part", "Scatter"]
 
@@ -27,7 +27,7 @@ _BLOCK = 2 << 20
 #: blocks alive at once of a source that is read front to back
 _ALIVE = 8
 #: values that are worked on at once: some arrays of this many elements are held
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Part:
         Numbers of the points.
     first, last, weights
         Their voxels in the region, as for `points.weighted`.
+    whole : ndarray of bool
+        Which points have all their voxels in the region.
     rest : tuple of (array of int or slice, slice)
         For each axis of the image but z, y, x: what is wanted of the region, and where it belongs in the result.
     """
@@ -51,6 +53,7 @@ class Part:
     first: list[Indices]
     last: list[Indices]
     weights: list[tuple[Any, Any]]
+    whole: Any
     rest: tuple[tuple[Any, slice], ...]
 
 
@@ -69,8 +72,6 @@ class Scatter:
         Applied to the voxels.
     budget : int
         Memory in bytes for blocks of a source that is read front to back.
-    at_once : int
-        Where one region of at most this many bytes holds all voxels, it is the only block.
     """
 
     def __init__(
@@ -80,7 +81,6 @@ class Scatter:
         method: str,
         scaling: Scaling | None = None,
         budget: int = BUDGET,
-        at_once: int = 0,
     ) -> None:
         self.corners, self.scaling, self.linear = corners, scaling, method == "linear"
         shown = _Shown.of(array)
@@ -98,8 +98,6 @@ class Scatter:
             front_to_back=source.front_to_back and source.file_order is not None,
             target=max(1 << 20, budget // _ALIVE) if source.front_to_back else _BLOCK,
         )
-        if at_once and math.prod(map(len, self._one_region())) * source.dtype.itemsize <= at_once:
-            self.block = source.shape
         #: what is stored as a whole is asked for as a whole where parts of it are not cheaper
         self._whole = source.chunks is not None and not source.piecewise and not source.front_to_back
 
@@ -115,13 +113,14 @@ class Scatter:
     # ------------------------------------------------------------------ which blocks
 
     @cached_property
-    def _groups(self) -> tuple[Indices, Indices, dict[int, Indices]]:
-        """Numbers of points, block by block; where each block's begin; the place of each block along source axes."""
+    def _groups(self) -> _Groups:
+        """The points in the order of the blocks; those that need several blocks stand there several times."""
         low, high = self._voxels(self.corners.low), self._voxels(self.corners.high)
         points = np.arange(len(self.corners))
         place = {a: low[a] // self.block[a] for _, a in self._space}
-        for _, a in self._space:
-            last = high[a][points] // self.block[a]
+        for _, a in self._space if self.linear else ():
+            last = high[a] // self.block[a]
+            last = last if len(points) == len(last) else last[points]
             both = np.flatnonzero(last != place[a])
             if both.size:
                 points = np.concatenate([points, points[both]])
@@ -131,8 +130,16 @@ class Scatter:
             if a in place:
                 key = key * -(-self.source.shape[a] // self.block[a]) + place[a]
         sequence = np.argsort(key, kind="stable")
-        starts = np.flatnonzero(np.diff(key[sequence], prepend=-1))
-        return points[sequence], starts, {a: p[sequence[starts]] for a, p in place.items()}
+        points, starts = points[sequence], np.flatnonzero(np.diff(key[sequence], prepend=-1))
+        first = {a: line[points] for a, line in low.items()}
+        return _Groups(
+            points,
+            [*starts.tolist(), len(points)],
+            {a: p[sequence[starts]].tolist() for a, p in place.items()},
+            first,
+            {a: line[points] for a, line in high.items()} if self.linear else first,
+            {a: self.corners.part[k][points] for k, a in self._space} if self.linear else {},
+        )
 
     def _voxels(self, index: Indices) -> dict[int, Indices]:
         """Indices along z, y, x as indices of the source."""
@@ -162,18 +169,18 @@ class Scatter:
 
     def parts(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Keys of all parts, in the order of the source: number of a block in space, pieces of the other axes."""
-        _, starts, place = self._groups
+        place, count = self._groups.place, len(self._groups.bounds) - 1
         where = {a: self.order.index(a) for a in place}
         first = min(where.values(), default=0)
         #: axes that are slower than space, and the others
         slow = [k for k, a in enumerate(self.axes[:-3]) if a is not None and self.order.index(a) < first]
         fast = [k for k in range(len(self.axes) - 3) if k not in slow]
-        inner = list(itertools.product(range(len(starts)), *(range(len(self._rest[k])) for k in fast)))
-        if len(inner) > len(starts):
+        inner = list(itertools.product(range(count), *(range(len(self._rest[k])) for k in fast)))
+        if len(inner) > count:
 
             def along(key: tuple[int, ...]) -> list[int]:
                 steps = {self.axes[k]: j for k, j in zip(fast, key[1:], strict=True)}
-                return [steps[a] if a in steps else int(place[a][key[0]]) for a in self.order if a in {*steps, *place}]
+                return [steps[a] if a in steps else place[a][key[0]] for a in self.order if a in {*steps, *place}]
 
             inner.sort(key=along)
         slow.sort(key=lambda k: self.order.index(self.axes[k] or 0))
@@ -184,33 +191,38 @@ class Scatter:
 
     def part(self, key: tuple[int, tuple[int, ...]]) -> Part:
         """What is read for a key of :meth:`parts`, and for whom."""
-        order, starts, place = self._groups
         group, steps = key
-        stop = starts[group + 1] if group + 1 < len(starts) else len(order)
-        points = order[starts[group] : stop]
+        groups = self._groups
+        s = slice(groups.bounds[group], groups.bounds[group + 1])
+        points = groups.points[s]
         region = [range(self.fixed.get(a, 0), self.fixed.get(a, 0) + 1) for a in range(self.source.ndim)]
         zeros = np.zeros(len(points), np.int64)
         first, last = [zeros] * 3, [zeros] * 3
+        whole = np.ones(len(points), np.bool_)
         weights: list[tuple[Any, Any]] = [(np.ones(len(points)), np.zeros(len(points)))] * 3
         for k, a in self._space:
-            low, high = (self.picks[k - 3][c[k][points]] for c in (self.corners.low, self.corners.high))
-            here, part = place[a][group], self.corners.part[k][points]
-            in_low, in_high = low // self.block[a] == here, high // self.block[a] == here
-            # one of the two is here
-            low, high = np.where(in_low, low, high), np.where(in_high, high, low)
-            begin = int(here) * self.block[a]
-            region[a] = range(begin, min(begin + self.block[a], self.source.shape[a]))
+            low, high, size = groups.first[a][s], groups.last[a][s], self.block[a]
+            begin = groups.place[a][group] * size
+            if self.linear:
+                in_low, in_high = ((begin <= v) & (v < begin + size) for v in (low, high))
+                part = groups.part[a][s]
+                weights[k] = 1 - part, part
+                if not (in_low.all() and in_high.all()):
+                    whole &= in_low & in_high
+                    weights[k] = np.where(in_low, 1 - part, 0.0), np.where(in_high, part, 0.0)
+                    # one of the two is here
+                    low, high = np.where(in_low, low, high), np.where(in_high, high, low)
+            region[a] = range(begin, min(begin + size, self.source.shape[a]))
             if not self._whole:
                 region[a] = range(int(min(low.min(), high.min())), int(max(low.max(), high.max())) + 1)
-            first[k], last[k] = low - region[a].start, high - region[a].start
-            weights[k] = np.where(in_low, 1 - part, 0.0), np.where(in_high, part, 0.0)
+            first[k], last[k] = low - region[a].start, high - region[a].start if self.linear else zeros
         rest = []
         for k, (axis, step) in enumerate(zip(self.axes[:-3], steps, strict=True)):
             line, wanted, at = self._rest[k][step]
             if axis is not None:
                 region[axis] = line
             rest.append((wanted, at))
-        return Part(tuple(region), points, first, last, weights, tuple(rest))
+        return Part(tuple(region), points, first, last, weights, whole, tuple(rest))
 
     # ------------------------------------------------------------------ values
 
@@ -223,16 +235,19 @@ class Scatter:
         for k, (wanted, _) in enumerate(part.rest):
             if not isinstance(wanted, slice):
                 block = block.take(wanted, k)
-        out = np.empty((*block.shape[:-3], len(part.points)), self.dtype)
-        step = max(1, _AT_ONCE // max(1, math.prod(block.shape[:-3])))
-        for start in range(0, len(part.points), step):
-            s = slice(start, start + step)
-            first = [i[s] for i in part.first]
-            if self.linear:
-                weights = [(a[s], b[s]) for a, b in part.weights]
-                out[..., s] = weighted(block, first, [i[s] for i in part.last], weights, self.scaling)
-            else:
-                out[..., s] = picked(block, first, self.scaling)
+        voxels = Voxels(block, self.scaling, len(part.points))
+        if not self.linear:
+            return voxels.at(*part.first)
+        out = blended(voxels, part.first, part.last, [b for _, b in part.weights])
+        apart = ~part.whole
+        if not voxels.finite:
+            apart |= ~np.isfinite(out).all(axis=tuple(range(out.ndim - 1)))
+        apart = np.flatnonzero(apart)
+        step = max(1, _AT_ONCE // max(1, math.prod(voxels.lead)))
+        for start in range(0, len(apart), step):
+            some = apart[start : start + step]
+            first, last = ([i[some] for i in ends] for ends in (part.first, part.last))
+            out[..., some] = weighted(voxels, first, last, [(a[some], b[some]) for a, b in part.weights])
         return out
 
     def add(self, out: Block, part: Part, values: Block) -> None:
@@ -258,14 +273,29 @@ class Scatter:
             self.add(out, part, self.values(part, read(part.region)))
         return self.finished(out)
 
-    def _one_region(self) -> Region:
-        """What holds the voxels of all points."""
-        region = [range(n) for n in self.source.shape]
-        low, high = self._voxels(self.corners.low), self._voxels(self.corners.high)
-        for a in low:
-            ends = [f(v[a]) for v in (low, high) for f in (np.min, np.max)]
-            region[a] = range(int(min(ends)), int(max(ends)) + 1)
-        return tuple(region)
+
+@dataclass(frozen=True)
+class _Groups:
+    """Points in the order of the blocks of the source.
+
+    Attributes
+    ----------
+    points : ndarray of int
+        Their numbers.
+    bounds : list of int
+        Where those of each block begin, and the last ones end.
+    place : dict
+        By axis of the source, the place of each block among blocks.
+    first, last, part : dict
+        By axis of the source, voxels of each point, and how much the last one counts.
+    """
+
+    points: Indices
+    bounds: list[int]
+    place: dict[int, list[int]]
+    first: dict[int, Indices]
+    last: dict[int, Indices]
+    part: dict[int, Any]
 
 
 @dataclass(frozen=True)

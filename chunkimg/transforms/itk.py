@@ -113,7 +113,7 @@ def _made(record: Record, source: str) -> Affine | DisplacementField:
     center = record.fixed[:3] if len(record.fixed) >= 3 else np.zeros(3)
     lps[:3, 3] = translation + center - matrix @ center
     try:
-        return Affine(tuple(map(tuple, frames.map_to_space(lps, "LPS", "RAS").tolist())))
+        return Affine(tuple(map(tuple, frames.map_to_space(lps, "LPS", "RAS").tolist())), "mm")
     except GeometryError as error:
         raise FormatError(f"{source}: {error}") from error
 

@@ -113,4 +113,4 @@ def _checked(matrix: Array, source: str) -> Array:
 
 def _affine(matrix: Array, source: str) -> Affine:
     matrix = _checked(np.vstack([matrix[:3], [0, 0, 0, 1]]), source)
-    return Affine(tuple(map(tuple, matrix.tolist())))
+    return Affine(tuple(map(tuple, matrix.tolist())), "mm")

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
 from ..io.format import ReadOptions
-from ..io.registry import format_of, is_ours
+from ..io.registry import SHARED, format_of, is_ours
 from ..volume import Volume
 from .itk import transform_of
 from .itk_files import HDF5, TEXT, mat_records, refuse_other_mat, text_records, with_hdf5
@@ -98,7 +98,7 @@ def read_transform(
 
 def _kind(name: str) -> str:
     lower = name.lower()
-    if os.path.isdir(name) or is_ours(name) or lower.endswith((".hdr", ".img", ".hdr.gz", ".img.gz", ".zarr.zip")):
+    if os.path.isdir(name) or is_ours(name) or lower.endswith(tuple(SHARED)):
         return "field"
     if lower.endswith(".1d"):
         return "afni"

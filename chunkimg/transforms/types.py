@@ -1,12 +1,14 @@
 """Maps of the world: affine, by a field of displacements, and one after the other.
 
 A transform says where a point of the reference (fixed) image lies in the moving image, as in ITK: ``map(points)`` takes
-points of the reference's world to points of the moving image's, both RAS+, in the unit of the images. That is what
-resampling asks for. Transforms are immutable and pickle in a few kB, whatever the size of a field.
+points of the reference's world to points of the moving image's, both RAS+, in the unit of the transform: mm where it
+comes from a file, that of its image for a field. That is what resampling asks for, which converts units. Transforms are
+immutable and pickle in a few kB, whatever the size of a field.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +23,7 @@ import chunkimg.geometry.frames as frames
 from ..errors import GeometryError
 from ..geometry import Grid
 from ..lazy import ViewArray
-from ..ops.points import corners_of
+from ..ops.points import Voxels, blended, corners_of, positions_in
 from ..ops.scatter import Scatter
 from ..volume import Volume
 
@@ -55,6 +57,8 @@ class Affine:
     ----------
     matrix : array_like, shape (4, 4) or (3, 4)
         World to world, RAS+.
+    units : str, optional
+        Unit of its lengths; that of the reference, whatever it is, by default.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class Affine:
     """
 
     matrix: Rows
+    units: str | None = None
 
     def __post_init__(self) -> None:
         matrix = aff.as_affine(self.matrix)
@@ -83,10 +88,10 @@ class Affine:
 
     def inverse(self) -> Affine:
         """The map back."""
-        return Affine(_rows(aff.inverse(np.array(self.matrix))))
+        return Affine(_rows(aff.inverse(np.array(self.matrix))), self.units)
 
     def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-affine", self.matrix)
+        return ("chunkimg-affine", self.matrix, self.units)
 
 
 class DisplacementField:
@@ -132,19 +137,38 @@ class DisplacementField:
         assert self._volume.grid is not None
         return self._volume.grid
 
+    @property
+    def units(self) -> str:
+        """Unit of the displacements, and of the points that are mapped: that of the image."""
+        return self.grid.units
+
     def map(self, points: ArrayLike) -> Array:
         """World points of the moving image, shape (..., 3), of those of the reference."""
         given = np.asarray(points, np.float64)
-        with np.errstate(invalid="ignore"):
-            index = self.grid.to_index(given.reshape(-1, 3) if given.shape[-1:] == (3,) else given)
+        if given.shape[-1:] != (3,):
+            raise GeometryError(f"points have shape (..., 3) in x, y, z order, found {given.shape}")
         out = given.reshape(-1, 3).copy()
-        inside, corners = corners_of(index, self.grid.shape, "linear")
+        inside, at = positions_in(out, aff.inverse(self.grid.matrix), self.grid.shape)
         if len(inside):
-            scatter = Scatter(self._volume.data, corners, "linear", self._volume.scaling, at_once=_AT_ONCE)
-            # in this thread: it is one of many that map points, and must not wait for others
-            found = scatter.gathered(scatter.source._read)
-            out[inside] += frames.rows_to_space(found, self._vectors, self.grid.space).T
+            out[inside] += frames.rows_to_space(self._vectors_at(at), self._vectors, "RAS").T
         return out.reshape(given.shape)
+
+    def _vectors_at(self, at: Array) -> Array:
+        """Displacements between voxels, shape (3, n), at indices along z, y, x.
+
+        Read in this thread: it is one of many that map points, and must not wait for others.
+        """
+        data, scaling = self._volume.data, self._volume.scaling
+        low, high = np.floor(at.min(axis=1)).astype(int).tolist(), np.ceil(at.max(axis=1)).astype(int).tolist()
+        region = (range(_SPACE), *(range(a, b + 1) for a, b in zip(low, high, strict=True)))
+        if math.prod(map(len, region)) * data.dtype.itemsize <= _AT_ONCE:
+            voxels = Voxels(data._read(region), scaling, at.shape[1])
+            at = at - np.array(low)[:, None]
+            first = at.astype(np.int64)
+            part = at - first
+            return blended(voxels, list(first), list(first + (part > 0)), list(part))
+        scatter = Scatter(data, corners_of(at, "linear"), "linear", scaling)
+        return scatter.gathered(scatter.source._read)
 
     def inverse(self) -> DisplacementField:
         """Refused: a field has no inverse in closed form.
@@ -165,6 +189,7 @@ class DisplacementField:
             "chunkimg-displacement",
             self._volume.data.__dask_tokenize__(),
             self.grid.affine,
+            self.grid.units,
             None if scaling is None else (scaling.slope, scaling.inter),
             self._vectors,
         )
@@ -211,6 +236,16 @@ class Composite:
                 "a 4×4 matrix is one as Affine(matrix)"
             )
         object.__setattr__(self, "transforms", parts)
+        units = sorted({u for t in parts if (u := getattr(t, "units", None)) not in (None, "unknown")})
+        if len(units) > 1:
+            raise GeometryError(
+                f"the transforms of a composite have lengths in {' and '.join(units)}; give all of them in one unit"
+            )
+
+    @property
+    def units(self) -> str | None:
+        """The unit of its parts; None where none of them names one."""
+        return next((u for t in self.transforms if (u := getattr(t, "units", None)) not in (None, "unknown")), None)
 
     @cached_property
     def _steps(self) -> tuple[Any, ...]:
@@ -250,9 +285,7 @@ class Composite:
         return {"transforms": self.transforms}
 
     def __dask_tokenize__(self) -> Any:
-        from dask.base import normalize_token
-
-        return ("chunkimg-composite", *(normalize_token(t) for t in self.transforms))
+        return ("chunkimg-composite", *(_token(t) for t in self.transforms))
 
 
 def _flat(transform: Any) -> Iterator[Any]:
@@ -262,6 +295,15 @@ def _flat(transform: Any) -> Iterator[Any]:
             yield from _flat(part)
     else:
         yield transform
+
+
+def _token(transform: Any) -> Any:
+    told = getattr(transform, "__dask_tokenize__", None)
+    if told is not None:
+        return told()
+    from dask.base import tokenize
+
+    return tokenize(transform)
 
 
 def _rows(matrix: Array) -> Rows:
@@ -293,8 +335,8 @@ def _field(image: Any) -> Volume:
             "nothing says where this displacement field lies in the world; declare it with "
             "img.img.assign_geometry(space=...) if you know it"
         )
+    volume = replace(volume, grid=volume.grid.to_space("RAS"))
     if "t" not in sizes:
         return volume
     data = ViewArray(volume.data, [range(n) for n in volume.data.shape], (1, 2, 3, 4))
-    grid = volume.grid if volume.poses is None else volume.poses.fixed(volume.grid)
-    return replace(volume, data=data, dims=volume.dims[1:], times=None, poses=None, grid=grid)
+    return replace(volume, data=data, dims=volume.dims[1:], times=None, poses=None)
