@@ -162,6 +162,11 @@ def test_files_are_read_once(tmp_path, suffix, chunks, monkeypatch):
     assert found.encoding["scale_factor"] == -0.5
     wanted = by_numpy(image.values, (3, 4, 2), "max")
     assert np.array_equal(found.values, wanted)
+    # a mean is no stored value
+    mean = image.img.coarsen(x=2, y=2)
+    assert "scale_factor" not in mean.encoding
+    assert mean.dtype == np.dtype("f4")
+    assert np.allclose(mean.values, by_numpy(image.values.astype("f8"), (1, 2, 2), "mean"), rtol=1e-6)
     for dest in ("b.nii", "b.nii.gz", "b.ome.zarr"):
         read.clear()
         found.img.save(tmp_path / dest, budget=1 << 20, overwrite=True)
