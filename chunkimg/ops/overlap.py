@@ -159,8 +159,8 @@ class OverlapArray(LazyArray):
         if need > _MOST:
             raise GeometryError(
                 f"neighbourhoods of {self.halo.depth} voxels (z, y, x) on each side, in an image of {self.shape[-3:]}: "
-                f"a part of {_SIDE}³ voxels would take {need / 2**30:.3g} GiB; is the unit right? else coarsen the image "
-                "first: img.coarsen(...)"
+                f"a part of {_SIDE}³ voxels would take {need / 2**30:.3g} GiB; is the unit right? else coarsen the "
+                "image first: img.coarsen(...)"
             )
 
     @property
