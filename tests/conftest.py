@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -20,6 +21,27 @@ if os.environ.get("CI") == "true" and not HAVE_DATA:
     raise pytest.UsageError(f"CI=true requires the test data: {DATA}/manifest.json is missing (CHUNKIMG_TEST_DATA)")
 
 needs_data = pytest.mark.skipif(not HAVE_DATA, reason=f"test data not found in {DATA} (set CHUNKIMG_TEST_DATA)")
+
+
+class _Absent:
+    """Skips the test that first uses it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith(("_", "pytest")):
+            # pytest itself looks at what a module holds
+            raise AttributeError(attribute)
+        pytest.skip(f"needs {self._name}")
+
+
+def optional(name: str) -> Any:
+    """A module that is an oracle; tests that use it are skipped where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return _Absent(name)
 
 
 def items(*kinds: str) -> list[Any]:

@@ -5,11 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import item_path, items
+from conftest import item_path, items, optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nifti_files import values, write
-from scipy import ndimage
 from strategies import grids, slices
 
 import chunkimg as ci
@@ -28,6 +27,8 @@ from chunkimg.ops.gaussian_kernel import correlate_kernel
 from chunkimg.ops.halos import lattice, overlapping
 from chunkimg.ops.overlap import Halo, OverlapArray, Whole
 from chunkimg.volume import Volume
+
+ndimage = optional("scipy.ndimage")
 
 #: names of boundaries here and in scipy
 MODES = {"reflect": "reflect", "mirror": "mirror", "edge": "nearest", "constant": "constant"}

@@ -4,17 +4,17 @@ import json
 import warnings
 
 import nibabel
-import nrrd
 import numpy as np
 import pytest
-import SimpleITK as sitk
-from conftest import DATA, needs_data
+from conftest import DATA, needs_data, optional
 from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkimg as ci
 from chunkimg import labelling
 from chunkimg.geometry.attrs import IMAGE_LABEL
+
+nrrd, sitk = optional("nrrd"), optional("SimpleITK")
 
 NAMES = {1: "liver", 2: "spleen", 900: "Milz, links"}
 COLORS = {1: (221, 130, 101, 255), 900: (0, 1, 254, 128)}

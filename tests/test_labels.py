@@ -7,8 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import scipy.ndimage
-from conftest import DATA, needs_data
+from conftest import DATA, needs_data, optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import affines, grids
@@ -20,6 +19,8 @@ from chunkimg.label_stats import label_stats
 from chunkimg.lazy import LazyArray, Scaling
 from chunkimg.ops import labels as ops
 from chunkimg.volume import TimeAxis, Volume
+
+ndimage = optional("scipy.ndimage")
 
 DIMS = {3: ("z", "y", "x"), 4: ("t", "z", "y", "x"), 5: ("t", "c", "z", "y", "x")}
 SHAPE = (7, 30, 41)
@@ -203,7 +204,7 @@ def test_small_deviations_of_large_values():
 def test_against_scipy():
     labels, values = cells((20, 33, 47), 40) // 7, np.random.default_rng(3).normal(size=(20, 33, 47))
     found = label_stats(volume(labels), volume(values), budget=1 << 20)
-    nd = scipy.ndimage
+    nd = ndimage
     index = found.label
     np.testing.assert_allclose(found.mean, nd.mean(values, labels, index), rtol=1e-12)
     np.testing.assert_allclose(found.std, nd.standard_deviation(values, labels, index), rtol=1e-11)

@@ -9,13 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import strategies as grids
 import xarray as xr
-from conftest import item_path, items
+from conftest import item_path, items, optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
 import chunkimg as ci
 from chunkimg import Grid, resampling
@@ -24,6 +22,8 @@ from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
 from chunkimg.ops import boxes, interpolate, interpolate_kernels
 from chunkimg.ops.resample import PaddedArray, ResampledArray
 from chunkimg.volume import TimeAxis, Volume
+
+ndimage, sitk = optional("scipy.ndimage"), optional("SimpleITK")
 
 
 class Stored(LazyArray):
