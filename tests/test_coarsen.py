@@ -74,6 +74,19 @@ def test_blocks_are_those_of_numpy(grid, sizes, func, boundary, kind, dtype):
         assert theirs.img.same_grid(found, 1e-6)
 
 
+@pytest.mark.parametrize("func", sorted(FUNCS))
+@pytest.mark.parametrize("sizes", [(1, 1, 6), (1, 5, 6), (4, 5, 6), (1, 1, 3)])
+def test_the_image_is_left_as_it_is(func, sizes):
+    data = np.random.default_rng(0).integers(-9, 9, (6, 5, 4)).astype("i2")
+    kept = data.copy()
+    x, y, z = sizes
+    image = ci.from_array(data)
+    for _ in range(2):
+        found = image.img.coarsen(x=x, y=y, z=z, func=func).values
+        np.testing.assert_array_equal(data, kept)
+        np.testing.assert_allclose(found, by_numpy(kept, (z, y, x), func))
+
+
 def test_values_that_are_nan_or_large():
     data = np.array([[[1, np.nan, 3, 4, 5, 1e308, 1.7e308, 1.7e308]]])
     image = ci.from_array(data)

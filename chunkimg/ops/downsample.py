@@ -205,7 +205,8 @@ def _integer_modes(block: Block, factors: Sequence[int], out: Block) -> None:
     differing = differing != 0
     mixed = np.count_nonzero(differing)
     if mixed > _MANY_MIXED * out.size:
-        out[...] = _longest_run([np.ascontiguousarray(p) for p in _parts(block, factors)])
+        # copies, also of what is contiguous: they are overwritten
+        out[...] = _longest_run([np.array(p, order="C") for p in _parts(block, factors)])
         return
     out[...] = first
     if mixed:
