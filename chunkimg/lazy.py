@@ -38,6 +38,7 @@ from .indexing import (
 __all__ = [
     "Block",
     "ComplexParts",
+    "Derived",
     "LazyArray",
     "Reader",
     "Region",
@@ -225,13 +226,10 @@ class Scaling:
         return out
 
 
-class _View(LazyArray):
-    """A lazy array that shows another one."""
+class Derived(LazyArray):
+    """A lazy array that is made of another one, its `source`."""
 
-    def __init__(self, source: LazyArray) -> None:
-        self.source = source
-        self.front_to_back = source.front_to_back
-        self.piecewise = source.piecewise
+    source: LazyArray
 
     @property
     def access(self) -> Access:
@@ -241,6 +239,19 @@ class _View(LazyArray):
     def leaves(self) -> Iterator[LazyArray]:
         """Those of the source."""
         return self.source.leaves()
+
+    def prepare(self) -> None:
+        """That of the source."""
+        self.source.prepare()
+
+
+class _View(Derived):
+    """A lazy array that shows another one."""
+
+    def __init__(self, source: LazyArray) -> None:
+        self.source = source
+        self.front_to_back = source.front_to_back
+        self.piecewise = source.piecewise
 
     def _through(self, read: Reader, region: Region) -> Block:
         raise NotImplementedError

@@ -20,7 +20,8 @@ from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
 from chunkimg.ops import boxes, interpolate, interpolate_kernels
-from chunkimg.ops.resample import PaddedArray, ResampledArray
+from chunkimg.ops.pad import PaddedArray
+from chunkimg.ops.resample import ResampledArray
 from chunkimg.volume import TimeAxis, Volume
 
 ndimage, sitk = optional("scipy.ndimage"), optional("SimpleITK")

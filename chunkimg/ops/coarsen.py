@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..access import Access
 from ..errors import GeometryError, UnsupportedError
 from ..geometry import AXES
 from ..lazy import Block, LazyArray, Reader, Region
@@ -135,19 +134,6 @@ class BlocksArray(CoarsenedArray):
     def held(self) -> int:
         """Bytes per element: of the result and, where that is read as a whole, of the source."""
         return self.dtype.itemsize + (math.prod(self.factors) * self.source.held if self.front_to_back else 0)
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def prepare(self) -> None:
-        """That of the source."""
-        self.source.prepare()
 
     def _read(self, region: Region) -> Block:
         return self._reduced(self.source._read, region)

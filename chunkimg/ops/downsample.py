@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chunks import block_shape, regions
-from ..lazy import Block, LazyArray, Region
+from ..lazy import Block, Derived, LazyArray, Region
 
 __all__ = ["METHODS", "CoarsenedArray", "mean_blocks", "mode_blocks"]
 
@@ -305,7 +305,7 @@ def _modes_by_pairs(block: Block, factors: Sequence[int], out: Block) -> None:
     out[...] = best
 
 
-class CoarsenedArray(LazyArray):
+class CoarsenedArray(Derived):
     """An array downsampled by whole blocks, lazily.
 
     Parameters

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..access import Access
 from ..errors import GeometryError
-from ..lazy import Block, LazyArray, Reader, Region
+from ..lazy import Block, Derived, LazyArray, Reader, Region
 from ..workers import each
 from .halos import overlapping
 
@@ -126,7 +125,7 @@ def checked(found: Any, shape: tuple[int, ...], dtype: np.dtype[Any], what: str)
     return out
 
 
-class OverlapArray(LazyArray):
+class OverlapArray(Derived):
     """A function of each voxel's neighbourhood, block by block.
 
     Parameters
@@ -167,19 +166,6 @@ class OverlapArray(LazyArray):
     def held(self) -> int:
         """Bytes per element: of the result twice, of what is read, and of a copy with its halo."""
         return 2 * self.dtype.itemsize + self.source.held + self.source.dtype.itemsize
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def prepare(self) -> None:
-        """That of the source."""
-        self.source.prepare()
 
     def task(self, region: Region) -> Any:
         """The function, of what Dask computes of the source."""

@@ -11,10 +11,9 @@ import numpy as np
 
 import chunkimg.gather as gather
 
-from ..access import Access
 from ..errors import GeometryError
 from ..geometry import AXES
-from ..lazy import Block, LazyArray, Reader, Region, Scaling
+from ..lazy import Block, Derived, LazyArray, Reader, Region, Scaling
 from ..volume import Volume
 
 __all__ = ["MODES", "PaddedArray", "padded", "widths", "within"]
@@ -25,7 +24,7 @@ MODES = ("constant", "edge", "reflect", "symmetric", "wrap")
 Widths = dict[str, tuple[int, int]]
 
 
-class PaddedArray(LazyArray):
+class PaddedArray(Derived):
     """An array with elements added before and after along its axes, without reading it.
 
     Parameters
@@ -52,19 +51,6 @@ class PaddedArray(LazyArray):
         if mode in ("constant", "edge") or not source.front_to_back:
             # other modes go back to what was read before
             self.file_order = source.file_order
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def prepare(self) -> None:
-        """That of the source."""
-        self.source.prepare()
 
     def _read(self, region: Region) -> Block:
         return self._around(self.source._read, region)

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from ..access import Access
-from ..lazy import Block, LazyArray, Reader, Region, ViewArray, full_region
+from ..lazy import Block, Derived, LazyArray, Reader, Region, ViewArray, full_region
 from ..workers import each, thread_count
 from .boxes import KEPT, Boxes, Windows, open_boxes
 from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
 from .lines import SLACK, Box
+from .pad import PaddedArray
 from .places import AffinePlace, Located, Place, Points
 from .splines import AFTER, BEFORE, MARGIN, coefficients
 
-__all__ = ["METHODS", "PaddedArray", "ResampledArray", "resampled"]
+__all__ = ["METHODS", "ResampledArray", "resampled"]
 
 #: how values between voxels are found; ``"label"`` is the nearest, for values that must not be mixed
 METHODS = ("nearest", "linear", "cubic", "label")
@@ -65,7 +65,9 @@ def resampled(
     whole = all(p == range(n) for p, n in zip(picks, source.shape, strict=True)) and axes == sorted(axes)
     view = source if whole else ViewArray(source, picks, axes)
     full = (*source.shape[:lead], *shape)
-    return view if at == list(full_region(full)) else PaddedArray(view, full, [r.start for r in at], fill)
+    if at == list(full_region(full)):
+        return view
+    return PaddedArray(view, [r.start for r in at], [n - r.stop for r, n in zip(at, full, strict=True)], fill=fill)
 
 
 def _within(start: int, step: int, along: range, n: int) -> range:
@@ -73,65 +75,6 @@ def _within(start: int, step: int, along: range, n: int) -> range:
     low, high = (-start, n - 1 - start) if step > 0 else (start - n + 1, start)
     first, last = -(-low // abs(step)), high // abs(step)
     return range(max(first, along.start), max(max(first, along.start), min(last + 1, along.stop)))
-
-
-class PaddedArray(LazyArray):
-    """An array with one value all around it.
-
-    Parameters
-    ----------
-    source : LazyArray
-        What is inside.
-    shape : sequence of int
-        Of the result.
-    start : sequence of int
-        Where in it the source begins.
-    fill : number
-        The value around it.
-    """
-
-    def __init__(self, source: LazyArray, shape: Sequence[int], start: Sequence[int], fill: complex) -> None:
-        self.source, self.shape, self.dtype = source, tuple(shape), source.dtype
-        self.start, self.fill = tuple(start), fill
-        self.front_to_back, self.file_order = source.front_to_back, source.file_order
-        self.piecewise = source.piecewise and source.chunks is None
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def prepare(self) -> None:
-        """That of the source."""
-        self.source.prepare()
-
-    def _read(self, region: Region) -> Block:
-        return self._around(self.source._read, region)
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """Reads through the source's reader."""
-        with self.source.reader() as read:
-            yield lambda region: self._around(read, region)
-
-    def _around(self, read: Reader, region: Region) -> Block:
-        out = np.full([len(r) for r in region], self.fill, self.dtype)
-        inside = [
-            _within(r.start - s, r.step, range(len(r)), n)
-            for r, s, n in zip(region, self.start, self.source.shape, strict=True)
-        ]
-        if all(inside):
-            part = [r[i.start : i.stop] for r, i in zip(region, inside, strict=True)]
-            wanted = tuple(range(p.start - s, p.stop - s, p.step) for p, s in zip(part, self.start, strict=True))
-            out[tuple(slice(i.start, i.stop) for i in inside)] = read(wanted)
-        return out
-
-    def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-padded", self.source.__dask_tokenize__(), self.shape, self.start, self.fill)
 
 
 @dataclass(frozen=True)
@@ -153,7 +96,7 @@ class _Part:
     located: Located
 
 
-class ResampledArray(LazyArray):
+class ResampledArray(Derived):
     """Values of an array at the voxels of another grid; axes before the last three are carried along.
 
     A region is made in parts, in the workers, each from the box of the source that it needs; decoded chunks are kept
@@ -179,19 +122,6 @@ class ResampledArray(LazyArray):
     ) -> None:
         self.source, self.places, self.method, self.fill = source, tuple(places), method, fill
         self.shape, self.dtype = (*source.shape[:-3], *shape), source.dtype
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def prepare(self) -> None:
-        """That of the source."""
-        self.source.prepare()
 
     def _read(self, region: Region) -> Block:
         with open_boxes(self.source, whole=False) as boxes:
