@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .cli_output import output_options, write
+
+if TYPE_CHECKING:
+    from .volume import Volume
 
 __all__ = ["resample"]
 
@@ -19,6 +22,7 @@ __all__ = ["resample"]
 @click.option("--transform", metavar="FILE", help="Of ITK or ANTs: points of REF's world to those of SRC's.")
 @click.option("--method", metavar="NAME", help="linear (default), nearest, cubic, or label (default for label maps).")
 @click.option("--fill", type=float, default=0, show_default=True, help="Value of voxels outside SRC.")
+@click.option("--antialias", is_flag=True, help="Smooth SRC first where voxels become larger.")
 @output_options
 def resample(
     src: str,
@@ -28,6 +32,7 @@ def resample(
     transform: str | None,
     method: str | None,
     fill: float,
+    antialias: bool,
     **options: Any,
 ) -> None:
     """Write SRC to DST on the grid of another image, or with another spacing, in bounded memory.
@@ -37,12 +42,12 @@ def resample(
 
     \b
       chunkimg resample pet.nii.gz on-ct.ome.zarr --like ct.nii.gz
-      chunkimg resample ct.ome.zarr iso.nii.gz --spacing 1 1 1
+      chunkimg resample ct.ome.zarr iso.nii.gz --spacing 1 1 1 --antialias
       chunkimg resample moving.nii.gz moved.nii.gz --like fixed.nii.gz --transform 0GenericAffine.mat
     """  # noqa: D301
     from .io.format import ReadOptions
     from .io.registry import format_of
-    from .resampling import grid_of, resample_volume, respaced
+    from .resampling import grid_of, resample_volume, respaced, respaced_volume
 
     if (like is None) == (not spacing):
         raise click.UsageError("say where the voxels shall be: --like REF, or --spacing X Y Z")
@@ -53,4 +58,11 @@ def resample(
 
         way = read_transform(transform)
     value: complex = int(fill) if fill.is_integer() else fill
-    write(src, dst, lambda v: resample_volume(v, ref or respaced(grid_of(v), spacing), method, way, value), options)
+
+    def change(volume: Volume) -> Volume:
+        if ref is None and way is None:
+            return respaced_volume(volume, spacing, method, value, antialias)
+        grid = ref or respaced(grid_of(volume), spacing)
+        return resample_volume(volume, grid, method, way, value, antialias)
+
+    write(src, dst, change, options)

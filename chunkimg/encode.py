@@ -1,24 +1,21 @@
-"""Storing values in another type, with range check."""
+"""Storing values in another type, with range check, or complex ones as pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .access import Access
 from .errors import FormatError
-from .lazy import Block, LazyArray, Reader, Region, Scaling
+from .lazy import Block, LazyArray, PassThrough, Reader, Region, Scaling
 from .volume import Volume
 
-__all__ = ["EncodedArray", "store_as"]
+__all__ = ["ComplexParts", "EncodedArray", "store_as"]
 
 
-class EncodedArray(LazyArray):
+class EncodedArray(PassThrough):
     """Stored values of image values: ``round((value - inter) / slope)``.
 
     Raises
@@ -28,9 +25,10 @@ class EncodedArray(LazyArray):
     """
 
     def __init__(self, source: LazyArray, dtype: np.dtype[Any], scaling: Scaling | None) -> None:
-        self.source, self.scaling = source, scaling
+        super().__init__(source)
+        self.scaling = scaling
         self.shape, self.dtype = source.shape, dtype.newbyteorder("=")
-        self.front_to_back, self.file_order, self.chunks = source.front_to_back, source.file_order, source.chunks
+        self.file_order, self.chunks = source.file_order, source.chunks
 
     def _encode(self, block: Block) -> Block:
         values = block
@@ -49,26 +47,28 @@ class EncodedArray(LazyArray):
             raise FormatError(f"complex values do not fit {self.dtype}")
         return values.astype(self.dtype)
 
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
-
-    def _read(self, region: Region) -> Block:
-        return self._encode(self.source._read(region))
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """Reads through the source's reader."""
-        with self.source.reader() as read:
-            yield lambda region: self._encode(read(region))
+    def _through(self, read: Reader, region: Region) -> Block:
+        return self._encode(read(region))
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-encoded", self.source.__dask_tokenize__(), self.dtype.str, self.scaling)
+
+
+class ComplexParts(PassThrough):
+    """Real and imaginary parts of complex values, along a new, last axis."""
+
+    def __init__(self, source: LazyArray) -> None:
+        super().__init__(source)
+        self.shape, self.dtype = (*source.shape, 2), np.empty(0, source.dtype).real.dtype
+        self.chunks = None if source.chunks is None else (*source.chunks, 2)
+        self.file_order = None if source.file_order is None else (*source.file_order, source.ndim)
+
+    def _through(self, read: Reader, region: Region) -> Block:
+        values = np.ascontiguousarray(read(region[:-1]))
+        return values[..., None].view(self.dtype)[..., region[-1].start : region[-1].stop : region[-1].step]
+
+    def __dask_tokenize__(self) -> Any:
+        return ("chunkimg-complex-parts", self.source.__dask_tokenize__())
 
 
 def store_as(volume: Volume, dtype: DTypeLike | None, scaling: Scaling | tuple[float, float] | None) -> Volume:

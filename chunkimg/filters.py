@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from .errors import GeometryError
 from .lazy import Block
 from .lengths import Lengths, Voxels, counts, grid_of, grids_of, lengths_in_unit, reach
 from .metadata import computed, is_label
-from .ops.gaussian import Gaussian, sigma_of_fwhm
+from .ops.gaussian import Gaussian, sigma_of_fwhm, smoothed_array
 from .ops.overlap import Halo, OverlapArray, Whole
 from .volume import Volume
 
@@ -66,14 +67,14 @@ def smoothed(volume: Volume, fwhm_mm: Lengths, boundary: str = "reflect", trunca
         )
     if volume.values.dtype.kind == "c":
         raise TypeError("this image is complex; smooth its parts: image.real, image.imag")
+    if not 0 < truncate < math.inf:
+        raise ValueError(f"truncate is a positive number of standard deviations, found {truncate!r}")
     widths = lengths_in_unit("fwhm_mm", fwhm_mm, grid_of(volume))
     spacings = np.array([g.spacing for g in grids_of(volume)])
     if np.any(np.abs(spacings / spacings[0] - 1) > 1e-3):
         raise GeometryError("the voxel size of this image changes with time; smooth its frames one by one")
     x, y, z = (sigma_of_fwhm(w) / s for w, s in zip(widths, spacings[0].tolist(), strict=True))
-    gaussian = Gaussian((z, y, x), truncate)
-    halo = Halo(gaussian.depth, boundary)
-    return computed(volume, OverlapArray(volume.values, gaussian, halo, np.float32, repr(gaussian)))
+    return computed(volume, smoothed_array(volume.values, Gaussian((z, y, x), truncate), boundary))
 
 
 def _fill(value: float, dtype: np.dtype[Any]) -> float:

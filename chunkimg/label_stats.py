@@ -22,7 +22,7 @@ from .io.spool import spooled
 from .labelling import names_of
 from .lazy import Block, LazyArray, Region
 from .ops.labels import LabelSums, Repeated, added, label_sums, merged
-from .statistics import require_labels, require_real, volume_of
+from .statistics import labels_of, require_real, volume_of
 from .volume import Volume
 
 __all__ = ["LabelStats", "label_stats"]
@@ -149,7 +149,7 @@ def label_stats(
     Parameters
     ----------
     image : xarray.DataArray or Volume
-        Labels: integers.
+        Labels: integers, or floating point that holds whole numbers.
     intensity : xarray.DataArray or Volume, optional
         An image on the same grid.
     background : int or None
@@ -164,13 +164,13 @@ def label_stats(
     Raises
     ------
     TypeError
-        If labels are no integers, or intensities complex.
+        If labels are no whole numbers, or intensities complex.
     GeometryError
         If the images do not occupy the same space, or their frames or channels differ.
     """
-    labels = volume_of(image)
+    given = volume_of(image)
+    labels = replace(given, data=labels_of(given), scaling=None)
     other = None if intensity is None else volume_of(intensity)
-    require_labels(labels)
     frames = _Frames.of(labels, other)
     if other is not None:
         require_real(other.values.dtype)

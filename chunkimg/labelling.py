@@ -66,6 +66,9 @@ def with_labels(
     TypeError, ValueError
         If a label is no integer, a name no text, or a colour not three or four numbers from 0 to 255.
     """
+    for what, given in (("names", names), ("colors", colors)):
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"{what} are a dict by label, found {given!r:.80}")
     out = {**properties, LABEL: True}
     named = {_label(k): _name(k, v) for k, v in (names or {}).items()}
     coloured = {_label(k): _color(k, v) for k, v in (colors or {}).items()}

@@ -37,9 +37,9 @@ from .indexing import (
 
 __all__ = [
     "Block",
-    "ComplexParts",
     "Derived",
     "LazyArray",
+    "PassThrough",
     "Reader",
     "Region",
     "ScaledArray",
@@ -245,8 +245,8 @@ class Derived(LazyArray):
         self.source.prepare()
 
 
-class _View(Derived):
-    """A lazy array that shows another one."""
+class PassThrough(Derived):
+    """A lazy array each region of which is made of one region of another."""
 
     def __init__(self, source: LazyArray) -> None:
         self.source = source
@@ -266,7 +266,7 @@ class _View(Derived):
             yield lambda region: self._through(read, region)
 
 
-class ScaledArray(_View):
+class ScaledArray(PassThrough):
     """Image values of stored values."""
 
     def __init__(self, source: LazyArray, scaling: Scaling) -> None:
@@ -294,24 +294,7 @@ class ScaledArray(_View):
         return ("chunkimg-scaled", self.source.__dask_tokenize__(), self.scaling.slope, self.scaling.inter)
 
 
-class ComplexParts(_View):
-    """Real and imaginary parts of complex values, along a new, last axis."""
-
-    def __init__(self, source: LazyArray) -> None:
-        super().__init__(source)
-        self.shape, self.dtype = (*source.shape, 2), np.empty(0, source.dtype).real.dtype
-        self.chunks = None if source.chunks is None else (*source.chunks, 2)
-        self.file_order = None if source.file_order is None else (*source.file_order, source.ndim)
-
-    def _through(self, read: Reader, region: Region) -> Block:
-        values = np.ascontiguousarray(read(region[:-1]))
-        return values[..., None].view(self.dtype)[..., region[-1].start : region[-1].stop : region[-1].step]
-
-    def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-complex-parts", self.source.__dask_tokenize__())
-
-
-class ViewArray(_View):
+class ViewArray(PassThrough):
     """A crop, stride, flip, selection, transposition or expansion of another lazy array, without reading it.
 
     Parameters

@@ -29,7 +29,10 @@ def lengths_in_unit(name: str, given: Lengths, grid: Grid) -> tuple[float, float
     GeometryError
         If the unit of the grid is unknown.
     """
-    out = np.asarray(given, dtype=np.float64)
+    try:
+        out = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        out = np.empty(0)
     if out.shape not in ((), (3,)) or not np.all(np.isfinite(out)) or np.any(out < 0):
         raise ValueError(f"{name} is a length, or three along x, y, z, at least 0; found {given!r}")
     x, y, z = (in_unit(v, "mm", grid.units) for v in np.broadcast_to(out, 3).tolist())

@@ -225,7 +225,9 @@ def _tiling(volume: Volume, size: Size | None, size_mm: Lengths | None, overlap:
             max(1, math.ceil(w / s - 1e-6)) for w, s in zip(lengths, grid.spacing, strict=True)
         ]
     else:
-        asked = list(size) if isinstance(size, Sequence) else [size] * 3
+        asked = [size] * 3 if np.ndim(size) == 0 else list(size)  # type: ignore[arg-type, list-item]
+        if len(asked) != 3:
+            raise ValueError(f"size is a number of voxels, or three along x, y, z; found {size!r}")
     sizes = counts("size", [n if s is None else s for s, n in zip(asked, shape, strict=True)], 1)
     shared = counts("overlap", overlap)
     for axis, s, n, o in zip("xyz", sizes, shape, shared, strict=True):

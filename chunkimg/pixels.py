@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike
 from .errors import GeometryError
 from .lazy import LazyArray, ViewArray
 from .metadata import computed, is_label
-from .ops.pixels import PARTS, ChannelsArray, CheckedCast, Rescale, VoxelwiseArray, is_range, part_of_complex, span_of
+from .ops.join import JoinedArray
+from .ops.pixels import PARTS, CheckedCast, Rescale, VoxelwiseArray, is_range, part_of_complex, span_of
 from .statistics import stats
 from .volume import CHANNEL_NAMES, PER_CHANNEL, Volume
 
@@ -50,9 +51,9 @@ def astype_rescaled(
     span = span_of(kind)
     if range is not None and percentiles is not None:
         raise ValueError("give either range= or percentiles=")
-    if range is not None and not is_range(*range):
+    if range is not None and not is_range(range):
         raise ValueError(f"range is two numbers, the first smaller, found {range!r}")
-    if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
+    if percentiles is not None and not (is_range(percentiles) and percentiles[0] >= 0 and percentiles[1] <= 100):
         raise ValueError(f"percentiles are two numbers from 0 to 100, the first smaller, found {percentiles!r}")
 
     def change(volume: Volume) -> Volume:
@@ -148,9 +149,10 @@ def compose(
     >>> dict(both.sizes), both.c.attrs["names"]
     ({'c': 3, 'z': 2, 'y': 3, 'x': 4}, ['nuclei', 'actin', 'tubulin'])
     """
-    from .image.build import to_dataarray, to_volume
+    from .image.build import require_images, to_dataarray, to_volume
     from .image.derived import blocks_of
 
+    images = require_images(images)
     if not images:
         raise ValueError("there are no images to compose")
     volumes = [to_volume(i) for i in images]
@@ -160,7 +162,7 @@ def compose(
     first = volumes[0]
     axis = first.dims.index("c")
     dtype = np.result_type(*(v.values.dtype for v in volumes))
-    data = ChannelsArray([v.values for v in volumes], axis, dtype)
+    data = JoinedArray([v.values for v in volumes], axis, dtype)
     count = data.shape[axis]
     channels = _attributes(volumes, names, count)
     if kind is not None:

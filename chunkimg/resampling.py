@@ -5,20 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import GeometryError
-from .geometry import Grid, frames
+from .geometry import Grid, Poses, frames
 from .geometry import affine as aff
+from .lazy import LazyArray
 from .metadata import is_label
-from .ops.places import Place, Transform, place_between, token_of
+from .ops.gaussian import Gaussian, sigma_of_fwhm, smoothed_array
+from .ops.interpolate import rounded, working_type
+from .ops.pixels import VoxelwiseArray
+from .ops.places import ALIGNED, Place, Transform, place_between, token_of
 from .ops.resample import METHODS, resampled
 from .volume import Volume
 
-__all__ = ["grid_of", "resample", "resample_to", "resample_volume", "respaced"]
+__all__ = ["grid_of", "resample", "resample_to", "resample_volume", "respaced", "respaced_volume"]
+
+#: voxels of a grid; no file system holds as many
+_MOST = 1 << 52
 
 
 def resample_to(
@@ -27,6 +35,7 @@ def resample_to(
     method: str | None = None,
     transform: Any = None,
     fill: complex = 0,
+    antialias: bool = False,
 ) -> Any:
     """An image on the grid of another, lazily; see `ImageAccessor.resample_to`.
 
@@ -36,21 +45,20 @@ def resample_to(
         Any image.
     ref : xarray.DataArray or Grid
         Whose grid.
-    method, transform, fill
+    method, transform, fill, antialias
         As for `resample_volume`.
     """
     from .image.build import to_volume
 
     grid = ref if isinstance(ref, Grid) else grid_of(to_volume(ref, require_grid=True))
-    return _like(image, resample_volume(to_volume(image), grid, method, transform, fill))
+    return _like(image, resample_volume(to_volume(image), grid, method, transform, fill, antialias))
 
 
-def resample(image: Any, spacing: float | Sequence[float], method: str | None = None) -> Any:
+def resample(image: Any, spacing: float | Sequence[float], method: str | None = None, antialias: bool = False) -> Any:
     """An image with other voxel sizes, lazily; see `ImageAccessor.resample`."""
     from .image.build import to_volume
 
-    volume = to_volume(image, require_grid=True)
-    return _like(image, resample_volume(volume, respaced(grid_of(volume), spacing), method))
+    return _like(image, respaced_volume(to_volume(image, require_grid=True), spacing, method, antialias=antialias))
 
 
 def _like(image: Any, volume: Volume) -> Any:
@@ -105,11 +113,19 @@ def respaced(grid: Grid, spacing: float | Sequence[float]) -> Grid:
     >>> respaced(grid, 2).shape, respaced(grid, 2).origin
     ((5, 5, 8), (0.5, 0.5, -1.0))
     """
-    wanted = np.atleast_1d(np.asarray(spacing, np.float64))
+    try:
+        wanted = np.atleast_1d(np.asarray(spacing, np.float64))
+    except (TypeError, ValueError):
+        wanted = np.empty(0)
     if wanted.shape not in ((1,), (3,)) or not (np.all(np.isfinite(wanted)) and np.all(wanted > 0)):
-        raise GeometryError(f"a spacing is one positive number, or three (x, y, z); found {spacing}")
+        raise GeometryError(f"a spacing is one positive number, or three (x, y, z); found {spacing!r}")
     steps = np.broadcast_to(wanted, 3) / grid.spacing
     sizes = [max(1, math.floor(n / s + 0.5)) for n, s in zip(grid.shape, steps.tolist(), strict=True)]
+    if math.prod(sizes) > _MOST:
+        raise GeometryError(
+            f"with a spacing of {spacing} {grid.units} the image would have {' × '.join(map(str, sizes))} voxels; "
+            f"its own is {grid.spacing}: is the unit right?"
+        )
     matrix = np.array(grid.matrix)
     starts = [(n - 1) / 2 - s * (m - 1) / 2 for n, m, s in zip(grid.shape, sizes, steps, strict=True)]
     matrix = matrix @ aff.step_matrix(starts, steps.tolist())
@@ -117,7 +133,12 @@ def respaced(grid: Grid, spacing: float | Sequence[float]) -> Grid:
 
 
 def resample_volume(
-    volume: Volume, ref: Grid, method: str | None = None, transform: Any = None, fill: complex = 0
+    volume: Volume,
+    ref: Grid,
+    method: str | None = None,
+    transform: Any = None,
+    fill: complex = 0,
+    antialias: bool = False,
 ) -> Volume:
     """An image on another grid, lazily; frames and channels are carried along, each frame from its own place.
 
@@ -136,17 +157,16 @@ def resample_volume(
         that of the reference.
     fill : number
         Value of voxels outside the image.
+    antialias : bool
+        Whether to smooth the image first by what voxels of the grid are larger; see `_smoothed`.
 
     Raises
     ------
     GeometryError
         If the image has no position, or the two worlds cannot be told to be one.
     ValueError
-        If the method would invent labels, or `fill` is no value of the image's type.
+        If the method or antialiasing would invent labels, or `fill` is no value of the image's type.
     """
-    method = _method(volume, method)
-    data = volume.values
-    _check_fill(data.dtype, fill)
     if volume.grid is None:
         grid_of(volume)
     assert volume.grid is not None
@@ -155,8 +175,73 @@ def resample_volume(
     lead = [volume.poses.at(t, volume.grid) for t in volume.times.values] if volume.poses and volume.times else None
     per = _unit(volume.grid.units, ref.units)
     places = [_place(ref, affine, per, chosen) for affine in lead or [volume.grid.matrix]]
-    shape = ref.shape[::-1]
-    return replace(volume, data=resampled(data, shape, places, method, fill), grid=ref, scaling=None, poses=None)
+    return _placed(volume, ref, places, method, fill, antialias)
+
+
+def respaced_volume(
+    volume: Volume,
+    spacing: float | Sequence[float],
+    method: str | None = None,
+    fill: complex = 0,
+    antialias: bool = False,
+) -> Volume:
+    """An image on a grid of the same place with other voxel sizes; frames that have places of their own keep them.
+
+    Parameters
+    ----------
+    volume, method, fill, antialias
+        As for `resample_volume`.
+    spacing
+        As for `respaced`.
+    """
+    if volume.grid is None:
+        grid_of(volume)
+    assert volume.grid is not None
+    ref, poses = respaced(volume.grid, spacing), None
+    place = place_between(ref.matrix, ref.shape, volume.grid.matrix, aff.inverse(volume.grid.matrix), None)
+    if volume.poses is not None:
+        steps = aff.inverse(volume.grid.matrix) @ ref.matrix
+        rows = [volume.poses.at(t, volume.grid) @ steps for t in volume.poses.times]
+        poses = Poses(ref.affine, volume.poses.times, tuple(tuple(map(tuple, m.tolist())) for m in rows))
+    return replace(_placed(volume, ref, [place], method, fill, antialias), poses=poses)
+
+
+def _placed(
+    volume: Volume, ref: Grid, places: Sequence[Place], method: str | None, fill: complex, antialias: bool
+) -> Volume:
+    """An image on a grid whose voxels lie at places in it."""
+    method = _method(volume, method)
+    source = volume.values
+    _check_fill(source.dtype, fill)
+    smoothed = _smoothed(volume, places, fill) if antialias else source
+    data = resampled(smoothed, ref.shape[::-1], places, method, fill)
+    if data.dtype != source.dtype:
+        data = VoxelwiseArray(data, partial(rounded, dtype=source.dtype), source.dtype, f"rounded {source.dtype.str}")
+    return replace(volume, data=data, grid=ref, scaling=None, poses=None)
+
+
+def _smoothed(volume: Volume, places: Sequence[Place], fill: complex) -> LazyArray:
+    """Values smoothed by a Gaussian as wide as makes voxels, seen as Gaussians of their size, those of the grid.
+
+    Along an axis of the image whose steps are ``n`` voxels of the grid wide, the full width at half maximum is
+    ``sqrt(n² - 1)`` voxels (Cardoso et al., "Scale factor point spread function matching", MICCAI 2015, p. 678);
+    on a grid that is turned, n² is the sum of the squares of what its three steps go along that axis. It is nothing
+    where voxels become smaller, and where a grid is turned only.
+    """
+    source = volume.values
+    if is_label(volume.properties):
+        raise ValueError("the image holds labels, which cannot be smoothed; img.coarsen takes the most frequent one")
+    if source.dtype.kind == "c":
+        raise ValueError("the image is complex; antialias its parts: img.complex_part('real'), ...")
+    squares = np.max([np.square(p.steps()).sum(axis=1) for p in places], axis=0)
+    widths = np.sqrt(np.maximum(squares - 1, 0))
+    z, y, x = (sigma_of_fwhm(w) if w > ALIGNED else 0.0 for w in widths.tolist())
+    if not any((z, y, x)):
+        return source
+    kind = working_type(source.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        _check_fill(source.dtype, kind.type(fill).item())
+    return smoothed_array(source, Gaussian((z, y, x), dtype=kind.type))
 
 
 def _place(ref: Grid, affine: NDArray[np.float64], per: float, transform: Transform | None) -> Place:
@@ -268,5 +353,6 @@ def _numbers(given: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(given, np.float64)
     except (TypeError, ValueError):
         raise TypeError(
-            f"a transform is a 4×4 matrix, or has .matrix and .map(points), found {type(given).__name__}"
+            f"a transform is a 4×4 matrix, or has .matrix and .map(points), found {type(given).__name__}; "
+            "chunkimg.read_transform reads files"
         ) from None

@@ -69,7 +69,10 @@ def sample(
     volume = _volume(image)
     assert volume.grid is not None
     method = _method(volume, method)
-    world = np.asarray(points, np.float64)
+    try:
+        world = np.asarray(points, np.float64)
+    except (TypeError, ValueError):
+        raise GeometryError(f"points are numbers of shape (..., 3), x, y, z; found {points!r:.80}") from None
     if world.shape[-1:] != (3,):
         raise GeometryError(f"points have shape (..., 3) in x, y, z order, found {world.shape}")
     dtype = value_type(volume.data.dtype, volume.scaling, method)

@@ -21,8 +21,9 @@ from .chunks import BUDGET
 from .io.format import Progress
 from .io.reduce import reduce_blocks
 from .lazy import Block, LazyArray
+from .ops.count_kernel import worth
 from .ops.counts import Counts, count_digits, count_values, digits, distinct_values, flat, merged
-from .ops.kernels import worth
+from .ops.pixels import CheckedCast, VoxelwiseArray
 from .ops.ranks import Bin, RankSearch
 from .ops.ranks import merged as merged_bins
 from .ops.stats import (
@@ -44,7 +45,7 @@ __all__ = [
     "Stats",
     "count_labels",
     "histogram",
-    "require_labels",
+    "labels_of",
     "require_real",
     "stats",
     "volume_of",
@@ -93,7 +94,10 @@ def stats(
     ValueError
         If a percentile is not between 0 and 100, or the histogram has no finite range.
     """
-    asked = tuple(float(q) for q in percentiles)
+    try:
+        asked = tuple(float(q) for q in percentiles)
+    except (TypeError, ValueError):
+        raise ValueError(f"percentiles are numbers from 0 to 100, found {percentiles!r}") from None
     outside = [q for q in asked if not 0 <= q <= 100]
     if outside:
         raise ValueError(f"percentiles are numbers from 0 to 100, found {outside[0]:g}")
@@ -142,11 +146,9 @@ def count_labels(image: Any, *, budget: int = BUDGET, progress: Progress | None 
     Raises
     ------
     TypeError
-        If the values are no integers.
+        If the values are no whole numbers.
     """
-    volume = volume_of(image)
-    require_labels(volume)
-    source = volume.values
+    source = labels_of(volume_of(image))
     reads = _Reads(budget, progress)
     if source.dtype.itemsize <= 2:
         values, counts = _counts_of_patterns(source, reads)
@@ -178,12 +180,34 @@ def volume_of(image: Any) -> Volume:
     return to_volume(image)
 
 
-def require_labels(volume: Volume) -> None:
-    """Raise `TypeError` unless image values are integers."""
-    dtype = volume.values.dtype
-    if dtype.kind not in "biu":
-        scaled = ", by an intensity scaling" if volume.scaling is not None else ""
-        raise TypeError(f"labels are integers, this image holds {dtype}{scaled}; convert them: image.astype('i4')")
+def labels_of(volume: Volume) -> LazyArray:
+    """Image values as integers; floating point that holds whole numbers is converted, others raise when they are read.
+
+    Raises
+    ------
+    TypeError
+        If they are complex.
+    """
+    values = volume.values
+    if values.dtype.kind in "biu":
+        return values
+    if values.dtype.kind != "f":
+        raise TypeError(f"labels are integers, this image holds {values.dtype}")
+    whole = _WholeNumbers(np.dtype(np.int64 if values.dtype.itemsize > 4 else np.int32))
+    return VoxelwiseArray(values, whole, whole.dtype, repr(whole))
+
+
+@dataclass(frozen=True)
+class _WholeNumbers:
+    """Floating point as integers."""
+
+    dtype: np.dtype[Any]
+
+    def __call__(self, block: Block) -> Block:
+        try:
+            return CheckedCast(self.dtype)(block)
+        except ValueError as error:
+            raise TypeError(f"labels are integers; {error}") from error
 
 
 def require_real(dtype: np.dtype[Any]) -> None:

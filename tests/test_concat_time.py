@@ -39,7 +39,7 @@ class Counted(LazyArray):
 def test_any_part_reads_only_what_it_shows(lengths, data):
     rng = np.random.default_rng(0)
     pieces = [Counted(rng.integers(0, 999, (n, 3, 2))) for n in lengths]
-    array = JoinedArray(pieces)
+    array = JoinedArray(pieces, 0, pieces[0].dtype)
     whole = np.concatenate([p.data for p in pieces])
     key = tuple(data.draw(slices(n)) for n in whole.shape)
     assert np.array_equal(array[key], whole[key])

@@ -416,12 +416,23 @@ def test_units():
     assert found.centroid is None and "no position" in found.notes[0] and found.voxels[0] == labels.size
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_labels_in_floating_point(dtype):
+    labels, grid = cells(), grid_of(SHAPE)
+    expected = label_stats(volume(labels, grid), volume(labels, grid)).columns()
+    for image in (volume(labels.astype(dtype), grid), volume(labels, grid, scaling=Scaling(3.0, 0.0))):
+        factor = 1 if image.scaling is None else 3
+        found = label_stats(image, volume(labels, grid)).columns()
+        for name, column in expected.items():
+            np.testing.assert_array_equal(found[name], column * factor if name == "label" else column)
+
+
 def test_refused():
     labels, grid = cells(), grid_of(SHAPE)
-    with pytest.raises(TypeError, match=r"labels are integers.*float32"):
-        label_stats(volume(labels.astype("f4"), grid))
-    with pytest.raises(TypeError, match="intensity scaling"):
-        label_stats(volume(labels, grid, scaling=Scaling(2.0, 1.0)))
+    with pytest.raises(TypeError, match=r"labels are integers.*\.5"):
+        label_stats(volume(labels + np.float32(0.5), grid))
+    with pytest.raises(TypeError, match=r"labels are integers.*complex64"):
+        label_stats(volume(labels.astype("c8"), grid))
     with pytest.raises(TypeError, match=r"real numbers.*complex"):
         label_stats(volume(labels, grid), volume(labels.astype("c8"), grid))
     shifted = grid.matrix.copy()

@@ -19,7 +19,7 @@ import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
 from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
-from chunkimg.ops import boxes, interpolate, interpolate_kernels
+from chunkimg.ops import boxes, interpolate, interpolate_kernels, machine_code
 from chunkimg.ops.pad import PaddedArray
 from chunkimg.ops.resample import ResampledArray
 from chunkimg.volume import TimeAxis, Volume
@@ -756,10 +756,15 @@ def test_every_type_that_should_have_machine_code_has(monkeypatch):
         block = np.zeros((3, 4, 5), dtype)
         has = {m: interpolate_kernels.kernel_of(block, m, block) is not None for m in ("nearest", "linear", "cubic")}
         assert has == {"nearest": True, "linear": dtype not in ("i8", "f2", "c8"), "cubic": dtype in ("f4", "f8")}
-    monkeypatch.setattr(interpolate_kernels, "_compiled", lambda text: 1 / 0)
-    interpolate_kernels._made.cache_clear()
-    assert interpolate_kernels.kernel_of(block, "nearest", block) is None
-    interpolate_kernels._made.cache_clear()
+    monkeypatch.setattr(machine_code, "_compiled", lambda *_: 1 / 0)
+    caches = (machine_code._made, interpolate_kernels._kernel)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        assert interpolate_kernels.kernel_of(block, "nearest", block) is None
+    finally:
+        for cached in caches:
+            cached.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "i4", "f8"])

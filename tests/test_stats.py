@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import chunkimg as ci
 from chunkimg import statistics
 from chunkimg.lazy import LazyArray, Scaling
-from chunkimg.ops import counts, kernels, ranks
+from chunkimg.ops import count_kernel, counts, machine_code, ranks
 from chunkimg.ops.stats import Moments
 from chunkimg.volume import Volume
 
@@ -236,10 +236,26 @@ def test_many_labels_in_many_blocks(monkeypatch):
 
 
 def test_labels_are_integers():
-    with pytest.raises(TypeError, match=r"labels are integers, this image holds float32; convert"):
+    with pytest.raises(TypeError, match=r"labels are integers; .*whole numbers.*, as -?\d"):
         statistics.count_labels(volume(floats("f4")["noise"]))
-    with pytest.raises(TypeError, match="float32, by an intensity scaling"):
+    with pytest.raises(TypeError, match="labels are integers"):
         statistics.count_labels(volume(integers("u1")["few"], Scaling(2.0, 0.5)))
+    with pytest.raises(TypeError, match="labels are integers, this image holds complex64"):
+        statistics.count_labels(volume(np.ones((2, 3, 4), "c8")))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_labels_in_floating_point(dtype):
+    values = np.random.default_rng(3).integers(-3, 900, (5, 6, 70)).astype(dtype)
+    found = statistics.count_labels(volume(values))
+    expected = np.unique(values, return_counts=True)
+    np.testing.assert_array_equal(found.labels, expected[0])
+    np.testing.assert_array_equal(found.counts, expected[1])
+    assert found.labels.dtype.kind == "i"
+    doubled = statistics.count_labels(volume(integers("u1")["few"], Scaling(2.0, 1.0)))
+    assert doubled.as_dict() == {
+        2 * k + 1: n for k, n in statistics.count_labels(volume(integers("u1")["few"])).as_dict().items()
+    }
 
 
 # ---------------------------------------------------------------------------------------------- kernel
@@ -259,7 +275,7 @@ def digit_cases():
 
 def test_the_kernel_counts_as_numpy_does():
     pytest.importorskip("llvmlite", reason="the kernel needs the extra [fast]")
-    assert kernels.count_kernel() is not None
+    assert count_kernel.count_kernel() is not None
     for digit in digit_cases():
         expected = np.bincount(digit, minlength=1 << 16)
         np.testing.assert_array_equal(counts.count_digits(digit, fast=True), expected)
@@ -271,24 +287,27 @@ def test_whole_results_do_not_depend_on_the_kernel(monkeypatch):
     for values in (integers("i2")["wide"], integers("u2")["few"], floats("f4")["gaps"], integers("i8")["wide"]):
         results = []
         for limit in (0, 1 << 60):
-            monkeypatch.setattr(kernels, "_WORTH", limit)
-            assert kernels.worth(values.nbytes) == (limit == 0)
+            monkeypatch.setattr(count_kernel, "_WORTH", limit)
+            assert count_kernel.worth(values.nbytes) == (limit == 0)
             results.append(statistics.stats(volume(values), PERCENTILES, bins=9, budget=1 << 20).as_dict())
         assert results[0] == results[1]
 
 
 def test_without_a_kernel_numpy_does_the_work(monkeypatch):
-    def broken():
+    def broken(*_):
         raise RuntimeError("no such LLVM")
 
-    monkeypatch.setattr(kernels, "_compiled", broken)
-    monkeypatch.setattr(kernels, "_WORTH", 0)
-    kernels._made.cache_clear()
+    monkeypatch.setattr(machine_code, "_compiled", broken)
+    monkeypatch.setattr(count_kernel, "_WORTH", 0)
+    made = (machine_code._made, count_kernel.count_kernel)
+    for cached in made:
+        cached.cache_clear()
     try:
-        assert kernels.count_kernel() is None
+        assert count_kernel.count_kernel() is None
         check(statistics.stats(volume(integers("i2")["wide"])), integers("i2")["wide"])
     finally:
-        kernels._made.cache_clear()
+        for cached in made:
+            cached.cache_clear()
 
 
 def test_small_jobs_do_not_load_the_kernel(tmp_path):
@@ -437,7 +456,7 @@ def test_command_on_nothing_but_nan_and_stored_values(tmp_path):
 
 def test_command_with_wrong_options(tmp_path):
     path = tmp_path / "a.nii"
-    ci.from_array(np.ones((2, 3, 4), "f4"), spacing=(1, 2, 3)).img.save(path)
+    ci.from_array(np.full((2, 3, 4), 0.5, "f4"), spacing=(1, 2, 3)).img.save(path)
     for args in (["--labels", "--bins", 3], ["--range", 0, 1], ["--percentiles", "a"]):
         assert run(path, *args).exit_code == 2
     with pytest.raises(TypeError, match="labels are integers"):

@@ -80,7 +80,7 @@ class LabelsPart(GeometryPart):
         Raises
         ------
         TypeError
-            If the values are no integers.
+            If the values are no whole numbers.
 
         Examples
         --------
@@ -114,7 +114,7 @@ class LabelsPart(GeometryPart):
         Raises
         ------
         TypeError
-            If the values are no integers.
+            If the values are no whole numbers.
         GeometryError
             If the images do not occupy the same space.
 

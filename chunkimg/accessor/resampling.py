@@ -24,6 +24,7 @@ class ResamplingPart(GeometryPart):
         method: str | None = None,
         transform: Any = None,
         fill: complex = 0,
+        antialias: bool = False,
     ) -> xr.DataArray:
         """The image on the grid of another, lazily; t and c are carried along.
 
@@ -48,13 +49,18 @@ class ResamplingPart(GeometryPart):
             NaN are outside.
         fill : number
             Value of voxels outside the image.
+        antialias : bool
+            Whether the image is smoothed first where voxels of the grid are larger, by a Gaussian whose full width at
+            half maximum is ``sqrt(new² - old²)`` along each axis (Cardoso et al., MICCAI 2015), so that fine structure
+            does not alias. Of a map that is not affine the two grids alone count.
 
         Raises
         ------
         GeometryError
             If one of the images has no position, or only one says where the patient is.
         ValueError
-            If the method would mix labels, or `fill` is no value of the image's type.
+            If the method, or antialiasing, would mix labels, `fill` is no value of the image's type, or complex
+            values are to be antialiased.
 
         Examples
         --------
@@ -66,13 +72,15 @@ class ResamplingPart(GeometryPart):
         >>> fmri.img.resample_to(scan).img.same_grid(scan)
         True
         """
-        found: xr.DataArray = resampling.resample_to(self._image, ref, method, transform, fill)
+        found: xr.DataArray = resampling.resample_to(self._image, ref, method, transform, fill, antialias)
         return found
 
-    def resample(self, spacing: float | Sequence[float], method: str | None = None) -> xr.DataArray:
+    def resample(
+        self, spacing: float | Sequence[float], method: str | None = None, antialias: bool = False
+    ) -> xr.DataArray:
         """The image with other voxel sizes, lazily; its middle and directions stay, sizes are rounded.
 
-        Nothing is smoothed: many small voxels in one large one alias; `coarsen` takes means.
+        Where geometry changes with time each frame stays at its own place.
 
         Parameters
         ----------
@@ -80,11 +88,15 @@ class ResamplingPart(GeometryPart):
             New voxel size, in the image's unit.
         method : str, optional
             As for `resample_to`.
+        antialias : bool
+            As for `resample_to`. Without it nothing is smoothed: many small voxels in one large one alias.
 
         Raises
         ------
         GeometryError
             If a spacing is not positive, or the image has no position.
+        ValueError
+            As of `resample_to`.
 
         Examples
         --------
@@ -94,5 +106,5 @@ class ResamplingPart(GeometryPart):
         >>> scan.img.spacing, dict(scan.img.resample(spacing=1).sizes)
         ((2.0, 2.0, 2.0), {'z': 50, 'y': 82, 'x': 66})
         """
-        found: xr.DataArray = resampling.resample(self._image, spacing, method)
+        found: xr.DataArray = resampling.resample(self._image, spacing, method, antialias)
         return found

@@ -169,6 +169,16 @@ def require_image(image: Any) -> None:
         )
 
 
+def require_images(images: Any) -> list[xr.DataArray]:
+    """A sequence of images as a list; TypeError, with the way out, for one image, or what is none."""
+    if isinstance(images, xr.DataArray):
+        raise TypeError("a sequence of images is expected, found one image; [image] is a sequence")
+    found = list(images)
+    for image in found:
+        require_image(image)
+    return found
+
+
 def grid_of(image: xr.DataArray) -> Grid:
     """The grid of an image, from its coordinates; a scalar coordinate counts as one voxel.
 

@@ -8,8 +8,8 @@ from typing import Any
 import xarray as xr
 
 from ..errors import GeometryError
-from ..ops.join import joined_in_time
-from .build import assemble, to_dataarray, to_volume, whole
+from ..ops.concat import joined_in_time
+from .build import assemble, require_images, to_dataarray, to_volume, whole
 from .lazily import unwrapped
 from .views import is_dask, viewed
 
@@ -52,7 +52,7 @@ def concat_time(images: Iterable[xr.DataArray], t: Sequence[float] | None = None
     >>> dict(pet.sizes), pet.t.values.tolist(), int(pet.sel(t=12.5, method="nearest")[0, 0, 0])
     ({'t': 3, 'z': 2, 'y': 3, 'x': 4}, [0.0, 10.0, 40.0], 1)
     """
-    given = [whole(image) for image in images]
+    given = [whole(image) for image in require_images(images)]
     if not given:
         raise GeometryError("there are no images to concatenate")
     volume = joined_in_time([to_volume(image) for image in given], t)

@@ -14,7 +14,7 @@ from ..geometry import attrs as keys
 from ..ops.coarsen import coarsened, factors_of, func_for, reduced
 from ..ops.pad import padded, widths, within
 from ..volume import Volume
-from .build import frame_grids, spatial_coordinates, to_dataarray, to_volume, whole
+from .build import frame_grids, require_image, spatial_coordinates, to_dataarray, to_volume, whole
 from .index import TOLERANCE
 from .lazily import unwrapped
 from .views import is_dask, viewed
@@ -24,6 +24,7 @@ __all__ = ["coarsen", "crop_like", "pad"]
 
 def crop_like(image: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     """The smallest part that covers another image; see `SpacePart.crop_like`."""
+    require_image(other)
     mine, theirs = frame_grids(image), frame_grids(other)
     _require_one_world(mine[0], theirs[0])
     if "unknown" not in (mine[0].space, theirs[0].space):

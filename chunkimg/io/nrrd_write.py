@@ -17,11 +17,12 @@ import numpy as np
 
 import chunkimg.io.nrrd_header as nh
 
+from ..encode import ComplexParts
 from ..errors import ChunkImgError, ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
 from ..geometry.attrs import NRRD_HEADER
 from ..labelling import beyond_segments, segmented
-from ..lazy import ComplexParts, ViewArray
+from ..lazy import ViewArray
 from ..volume import DIMS, Volume
 from .commit import check_destination, partial_file, set_aside, write_at
 from .format import WriteOptions

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..lazy import Block
-from .kernels import TABLES, count_kernel
+from .count_kernel import TABLES, count_kernel
 
 __all__ = [
     "Counts",

@@ -1,19 +1,18 @@
-"""Weighted sums along an axis as machine code, where the extra ``[fast]`` is installed: speed, never another result.
+"""Weighted sums along an axis as machine code: speed, never another result.
 
-LLVM makes it from a text in its own language when it is first wanted, in less than 0.1 s. Many sums are computed at
-a time; the steps, their order and their type are those of `gaussian`, which does the work where llvmlite is missing or
-cannot be used here.
+Many sums are computed at a time; the steps, their order and their type are those of `gaussian`, which does the work
+where there is no machine code.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .machine_code import machine_code
 
 __all__ = ["correlate_kernel"]
 
@@ -24,8 +23,6 @@ _TILE = 1024
 
 Values = NDArray[np.float32]
 Kernel = Callable[[Values, Values, int, Values], None]
-
-_making = threading.Lock()
 
 #: one sum, or `_LANES` of them: of the value in the middle, then pairs at growing distance
 _SUM = """
@@ -121,25 +118,17 @@ def _text() -> str:
     )
 
 
+@cache
 def correlate_kernel() -> Kernel | None:
     """A function like `gaussian.correlate`, of C-contiguous arrays, with the one for its result last; outside the GIL.
 
-    None where llvmlite is not installed, or its LLVM cannot be used.
+    None where there is no machine code.
     """
-    with _making:
-        return _made()
-
-
-@cache
-def _made() -> Kernel | None:
-    try:
-        correlate, engine = _compiled()
-    except Exception:
-        # whatever is the matter with the LLVM found here: it is only faster
+    code = machine_code(_text(), correlate="pppp")
+    if code is None:
         return None
 
     def kernel(block: Values, weights: Values, axis: int, out: Values) -> None:
-        assert engine is not None
         for array in (block, weights, out):
             assert array.dtype == np.float32 and array.flags.c_contiguous
         nz, ny, nx = block.shape
@@ -156,25 +145,7 @@ def _made() -> Kernel | None:
         for first in range(0, n, tile):
             numbers = np.array([reach, rows, min(tile, n - first), *apart], np.int64)
             start = 4 * first
-            correlate(block.ctypes.data + start, out.ctypes.data + start, weights.ctypes.data, numbers.ctypes.data)
+            places = block.ctypes.data + start, out.ctypes.data + start, weights.ctypes.data, numbers.ctypes.data
+            code.functions["correlate"](*places)
 
     return kernel
-
-
-def _compiled() -> tuple[Callable[..., Any], Any]:
-    """The function, and what must live as long as it does."""
-    import ctypes
-
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    host = {"cpu": binding.get_host_cpu_name(), "features": binding.get_host_cpu_features().flatten()}
-    machine = binding.Target.from_default_triple().create_target_machine(opt=3, **host)
-    module = binding.parse_assembly(_text())
-    module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    # ctypes releases the GIL while it runs
-    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
-    return prototype(engine.get_function_address("correlate")), engine

@@ -1,18 +1,14 @@
-"""Interpolation as machine code, where the extra ``[fast]`` is installed: speed, never another result.
+"""Interpolation as machine code: speed, never another result.
 
-LLVM makes each loop from a text in its own language when it is first wanted, in a tenth of a second. Sixteen points (or
-eight, in float64) are computed at a time by vector instructions, with gathers where the processor has them; of integers
-of at most 16 bits one gather brings both neighbours along x. The steps, their order and their types are those of
-`interpolate`, which does the work where llvmlite is missing or cannot be used here.
+Sixteen points (or eight, in float64) are computed at a time by vector instructions, with gathers where the processor
+has them; of integers of at most 16 bits one gather brings both neighbours along x. The steps, their order and their
+types are those of `interpolate`, which does the work where there is no machine code.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +16,7 @@ from numpy.typing import NDArray
 from ..lazy import Block
 from .interpolate_text import Recipe
 from .lines import Box, Lines
+from .machine_code import MachineCode, machine_code
 
 __all__ = ["Kernel", "kernel_of"]
 
@@ -30,15 +27,12 @@ _LINEAR = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"})
 #: types of coefficients
 _CUBIC = frozenset({"f4", "f8"})
 
-_making = threading.Lock()
-
 
 class Kernel:
     """One loop, for one type of values."""
 
-    def __init__(self, recipe: Recipe, functions: dict[str, Callable[..., Any]], engine: Any) -> None:
-        # the machine code lives as long as its engine
-        self.recipe, self._functions, self._engine = recipe, functions, engine
+    def __init__(self, recipe: Recipe, code: MachineCode) -> None:
+        self.recipe, self._code = recipe, code
 
     def lines(self, box: Box, lines: Lines, out: Block) -> None:
         """Values at the points of lines, as of `interpolate.interpolate_lines`."""
@@ -64,7 +58,7 @@ class Kernel:
         numbers = np.array([n for part in whole for n in part], np.int64)
         reals = np.array([*step, *count, *(n - 1 for n in box.shape)], np.float64)
         arrays = (block, numbers, reals, np.ascontiguousarray(base), *ends, out)
-        self._functions[name](*(a.ctypes.data for a in arrays))
+        self._code.functions[name](*(a.ctypes.data for a in arrays))
 
 
 def _readable(block: Block, narrow: bool) -> Block:
@@ -90,39 +84,10 @@ def kernel_of(block: Block, method: str, out: Block) -> Kernel | None:
     return _kernel(name, method) if name in (_LINEAR if method == "linear" else _CUBIC) else None
 
 
-def _kernel(name: str, method: str) -> Kernel | None:
-    with _making:
-        return _made(name, method)
-
-
 @cache
-def _made(name: str, method: str) -> Kernel | None:
+def _kernel(name: str, method: str) -> Kernel | None:
     if sys.byteorder != "little":
         return None
     recipe = Recipe(name, method)
-    try:
-        functions, engine = _compiled(recipe.text())
-    except Exception:
-        # whatever is the matter with the LLVM found here: it is only faster
-        return None
-    return Kernel(recipe, functions, engine)
-
-
-def _compiled(text: str) -> tuple[dict[str, Callable[..., Any]], Any]:
-    """The functions, and what must live as long as they do."""
-    import ctypes
-
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    target = binding.Target.from_default_triple()
-    host = {"cpu": binding.get_host_cpu_name(), "features": binding.get_host_cpu_features().flatten()}
-    machine = target.create_target_machine(opt=3, **host)
-    module = binding.parse_assembly(text)
-    module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    # ctypes releases the GIL while it runs
-    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 7)
-    return {name: prototype(engine.get_function_address(name)) for name in ("lines", "points")}, engine
+    code = machine_code(recipe.text(), lines="p" * 7, points="p" * 7)
+    return None if code is None else Kernel(recipe, code)

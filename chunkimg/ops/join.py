@@ -1,58 +1,62 @@
-"""Images one after the other along time, lazily."""
+"""Arrays put together along an axis, lazily."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..access import Access
-from ..encode import EncodedArray
-from ..errors import GeometryError
-from ..geometry import Grid, Poses
-from ..lazy import Block, LazyArray, Reader, Region, ViewArray
-from ..metadata import is_label
-from ..volume import TimeAxis, Volume
+from ..lazy import Block, LazyArray, Reader, Region
 
-__all__ = ["JoinedArray", "joined_in_time"]
+__all__ = ["JoinedArray"]
 
-#: voxel: grids that differ by less are one grid
-_SAME = 1e-3
 #: bytes of a piece that is decoded front to back, up to which it is read as a whole
 _LARGE = 64 << 20
-_MOST_NAMED = 5
+#: pieces whose readers are open at once, where they may be asked for in turn
+_OPEN = 8
 
 
 class JoinedArray(LazyArray):
-    """Arrays one after the other along their first axis.
+    """Arrays one after the other along an axis.
 
     Parameters
     ----------
     pieces : sequence of LazyArray
-        Of one type, and of one shape but for the first axis.
+        Of one shape but for that axis.
+    axis : int
+        Which.
+    dtype : numpy dtype
+        Of the result; it holds the values of all.
     """
 
-    def __init__(self, pieces: Sequence[LazyArray]) -> None:
+    def __init__(self, pieces: Sequence[LazyArray], axis: int, dtype: np.dtype[Any]) -> None:
         first = pieces[0]
-        self.pieces = tuple(pieces)
-        self.ends = tuple(itertools.accumulate(p.shape[0] for p in pieces))
-        self.shape, self.dtype = (self.ends[-1], *first.shape[1:]), first.dtype
+        self.pieces, self.axis, self.dtype = tuple(pieces), axis, dtype
+        self.ends = tuple(itertools.accumulate(p.shape[axis] for p in pieces))
+        self.shape = (*first.shape[:axis], self.ends[-1], *first.shape[axis + 1 :])
         self.front_to_back = any(p.front_to_back for p in pieces)
-        orders = {p.file_order for p in pieces}
-        if len(orders) == 1 and first.file_order is not None and first.file_order[0] == 0:
-            self.file_order = first.file_order
+        orders = {None if p.file_order is None else tuple(a for a in p.file_order if a != axis) for p in pieces}
+        if len(orders) == 1 and first.file_order is not None:
+            # each piece is read to its end before the next
+            self.file_order = (axis, *(a for a in first.file_order if a != axis))
         units = {p.chunks for p in pieces}
-        self.piecewise = all(p.piecewise for p in pieces)
+        self.piecewise = all(p.piecewise for p in pieces) and len(units) == 1
         if len(units) == 1 and first.chunks is not None:
-            # pieces follow each other at any frame
-            self.chunks = (1 if len(pieces) > 1 else first.chunks[0], *first.chunks[1:])
+            # pieces follow each other at any index
+            along = 1 if len(pieces) > 1 else first.chunks[axis]
+            self.chunks = (*first.chunks[:axis], along, *first.chunks[axis + 1 :])
         elif len({p.shape for p in pieces}) == 1 and self.front_to_back and first.nbytes <= _LARGE:
             self.chunks = first.shape
+
+    @property
+    def held(self) -> int:
+        """Bytes per element: of the result, and of what is read of a piece."""
+        return self.dtype.itemsize + max(p.held for p in self.pieces)
 
     @property
     def access(self) -> Access:
@@ -69,191 +73,46 @@ class JoinedArray(LazyArray):
             piece.prepare()
 
     def _read(self, region: Region) -> Block:
-        return self._gather(region, lambda k, part: self.pieces[k]._read(part))
+        return self._gathered(region, lambda k, part: self.pieces[k]._read(part))
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Goes through the pieces one after the other, with the reader of one open at a time."""
-        with ExitStack() as stack:
-            current: tuple[int, Reader] | None = None
+        """Reads each piece through its own reader; few are open at a time, one where they follow each other."""
+        most = 1 if self.front_to_back and self.file_order is not None else _OPEN
+        opened: OrderedDict[int, tuple[ExitStack, Reader]] = OrderedDict()
+        with ExitStack() as every:
 
-            def read_piece(k: int, part: Region) -> Block:
-                nonlocal current
-                if current is None or current[0] != k:
-                    stack.close()
-                    current = k, stack.enter_context(self.pieces[k].reader())
-                return current[1](part)
+            def read(k: int, part: Region) -> Block:
+                if k not in opened:
+                    while len(opened) >= most:
+                        opened.popitem(last=False)[1][0].close()
+                    stack = every.enter_context(ExitStack())
+                    opened[k] = stack, stack.enter_context(self.pieces[k].reader())
+                opened.move_to_end(k)
+                return opened[k][1](part)
 
-            yield lambda region: self._gather(region, read_piece)
+            yield lambda region: self._gathered(region, read)
 
-    def _gather(self, region: Region, read: Callable[[int, Region], Block]) -> Block:
-        frames, *inner = region
-        parts = list(self._parts(frames))
+    def _gathered(self, region: Region, read: Callable[[int, Region], Block]) -> Block:
+        before, after = region[: self.axis], region[self.axis + 1 :]
+        parts = list(self._parts(region[self.axis]))
         if len(parts) == 1:
-            return read(parts[0][1], (parts[0][2], *inner))
+            return read(parts[0][1], (*before, parts[0][2], *after)).astype(self.dtype, copy=False)
         out = np.empty([len(r) for r in region], self.dtype)
-        for at, piece, rows in parts:
-            out[at : at + len(rows)] = read(piece, (rows, *inner))
+        for at, piece, part in parts:
+            place = (slice(None),) * self.axis + (slice(at, at + len(part)),)
+            out[place] = read(piece, (*before, part, *after))
         return out
 
-    def _parts(self, frames: range) -> Iterator[tuple[int, int, range]]:
-        """Place of each part of the frames, the piece that has it, and its frames there."""
+    def _parts(self, wanted: range) -> Iterator[tuple[int, int, range]]:
+        """Place of each part of a range, the piece that has it, and where it is there."""
         done = 0
-        while done < len(frames):
-            piece = int(np.searchsorted(self.ends, frames[done], "right"))
-            start = self.ends[piece] - self.pieces[piece].shape[0]
-            rows = range(frames[done] - start, self.ends[piece] - start, frames.step)[: len(frames) - done]
-            yield done, piece, rows
-            done += len(rows)
+        while done < len(wanted):
+            piece = int(np.searchsorted(self.ends, wanted[done], "right"))
+            start = self.ends[piece] - self.pieces[piece].shape[self.axis]
+            part = range(wanted[done] - start, self.ends[piece] - start, wanted.step)[: len(wanted) - done]
+            yield done, piece, part
+            done += len(part)
 
     def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-joined", [p.__dask_tokenize__() for p in self.pieces])
-
-
-def joined_in_time(volumes: Sequence[Volume], t: Sequence[float] | None = None) -> Volume:
-    """One image of the frames of several; see `chunkimg.concat_time`."""
-    if not volumes:
-        raise GeometryError("there are no images to concatenate")
-    _require_alike(volumes)
-    framed = [_with_time(v) for v in volumes]
-    times = _times(volumes, [v.data.shape[0] for v in framed], t)
-    framed = _of_one_type(framed)
-    first = framed[0]
-    poses = _poses(framed, times)
-    grid = first.grid
-    if poses is not None and grid is not None:
-        fixed = poses.fixed(grid)
-        grid, poses = (grid, poses) if fixed is None else (fixed, None)
-    same_headers = all(v.headers == first.headers for v in framed)
-    return replace(
-        first,
-        data=JoinedArray([v.data for v in framed]),
-        grid=grid,
-        times=times,
-        time=None,
-        poses=poses,
-        properties=_common(framed),
-        headers=first.headers if same_headers else {},
-        rank=max(len(first.dims), max(v.rank for v in framed)),
-        source="",
-    )
-
-
-def _require_alike(volumes: Sequence[Volume]) -> None:
-    wrong = [(k, v, reasons) for k, v in enumerate(volumes) if (reasons := list(_differences(volumes[0], v)))]
-    if not wrong:
-        return
-    named = [f"image {k}{f' ({v.source})' if v.source else ''}: {'; '.join(why)}" for k, v, why in wrong[:_MOST_NAMED]]
-    more = f"\n  and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
-    raise GeometryError(
-        "frames of one image have one shape, channels and units; against the first image, these differ:\n  "
-        + "\n  ".join(named)
-        + more
-        + "\nresample or crop them to one grid first (resample_to, crop_like)"
-    )
-
-
-def _differences(a: Volume, b: Volume) -> Iterator[str]:
-    mine, theirs = ({d: n for d, n in v.sizes.items() if d != "t"} for v in (a, b))
-    if mine != theirs:
-        yield f"sizes {mine} against {theirs}"
-    if "c" in mine and a.channels != b.channels:
-        yield f"channels {a.channels} against {b.channels}"
-    if (a.grid is None) != (b.grid is None):
-        yield "one of them has no position"
-    elif a.grid is not None and b.grid is not None:
-        for name in ("space", "units"):
-            if getattr(a.grid, name) != getattr(b.grid, name):
-                yield f"{name} {getattr(a.grid, name)} against {getattr(b.grid, name)}"
-    if is_label(a.properties) != is_label(b.properties):
-        yield "one of them is a label map"
-    kinds = [np.dtype(v.values.dtype).kind for v in (a, b)]
-    if ("c" in kinds) and kinds[0] != kinds[1]:
-        yield f"values {a.values.dtype} against {b.values.dtype}"
-
-
-def _with_time(volume: Volume) -> Volume:
-    """The image with an axis of time."""
-    if "t" in volume.dims:
-        return volume
-    axes = [None, *range(volume.data.ndim)]
-    data = ViewArray(volume.data, [range(n) for n in volume.data.shape], axes)
-    frame = TimeAxis((0.0 if volume.time is None else volume.time,), "unknown" if volume.time is None else "s", None)
-    return replace(volume, data=data, dims=("t", *volume.dims), times=frame, time=None)
-
-
-def _times(volumes: Sequence[Volume], counts: Sequence[int], t: Sequence[float] | None) -> TimeAxis:
-    total = sum(counts)
-    if t is not None:
-        values = tuple(float(v) for v in t)
-        if len(values) != total:
-            raise GeometryError(f"{len(values)} times were given for {total} frames")
-        _require_increasing(values, "the times that were given")
-        return _regular(values)
-    known = [v.time is not None or (v.times is not None and v.times.units == "s") for v in volumes]
-    if not any(known):
-        return TimeAxis(tuple(float(k) for k in range(total)), "unknown", None)
-    if not all(known):
-        raise GeometryError(f"image {known.index(False)} says nothing of its time, others do; give the times: t=")
-    each = [v.times.values if v.times is not None else (v.time,) for v in volumes]
-    values = tuple(float(v) for v in itertools.chain.from_iterable(each) if v is not None)
-    _require_increasing(values, "the times of the images")
-    return _regular(values)
-
-
-def _require_increasing(values: Sequence[float], what: str) -> None:
-    for k, (a, b) in enumerate(itertools.pairwise(values)):
-        if not b > a:
-            raise GeometryError(
-                f"{what} do not increase: frame {k} is at {a:g} s, frame {k + 1} at {b:g} s; sort the images, "
-                "or give the times: t="
-            )
-    if not all(map(math.isfinite, values)):
-        raise GeometryError(f"{what} are not finite")
-
-
-def _regular(values: tuple[float, ...]) -> TimeAxis:
-    step = values[1] - values[0] if len(values) > 1 else None
-    regular = TimeAxis(values, "s", step)
-    return regular if regular.regular_step() is not None else TimeAxis(values, "s", None)
-
-
-def _of_one_type(volumes: list[Volume]) -> list[Volume]:
-    """Stored values where all are stored alike, else image values in a type that holds them all."""
-    first = volumes[0]
-    if all(v.data.dtype == first.data.dtype and v.scaling == first.scaling for v in volumes):
-        return volumes
-    dtype = np.result_type(*(v.values.dtype for v in volumes))
-    return [
-        replace(v, data=v.values if v.values.dtype == dtype else EncodedArray(v.values, dtype, None), scaling=None)
-        for v in volumes
-    ]
-
-
-def _poses(volumes: Sequence[Volume], times: TimeAxis) -> Poses | None:
-    """A table of affines, unless all frames have the grid of the first."""
-    first = volumes[0].grid
-    if first is None:
-        return None
-    rows: list[Any] = []
-    for volume in volumes:
-        assert volume.grid is not None and volume.times is not None
-        for value in volume.times.values:
-            frame = volume.grid.matrix if volume.poses is None else volume.poses.at(value, volume.grid)
-            here = Grid(first.shape, tuple(map(tuple, frame.tolist())), first.space, first.units)
-            rows.append(first.affine if here.same_as(first, _SAME) else here.affine)
-    if all(row == first.affine for row in rows):
-        return None
-    return Poses(first.affine, times.values, tuple(rows))
-
-
-def _common(volumes: Sequence[Volume]) -> dict[str, Any]:
-    """Properties that all have, and alike."""
-    others: list[Mapping[str, Any]] = [v.properties for v in volumes[1:]]
-    return {k: v for k, v in volumes[0].properties.items() if all(k in o and _equal(o[k], v) for o in others)}
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return bool(np.array_equal(a, b))
-    return bool(a == b) or (a != a and b != b)
+        return ("chunkimg-joined", [p.__dask_tokenize__() for p in self.pieces], self.axis, self.dtype.str)

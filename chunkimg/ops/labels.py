@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..access import Access
-from ..lazy import Block, LazyArray, Reader, Region
+from ..lazy import Block, Derived, LazyArray, Reader, Region
 
 __all__ = ["LabelSums", "Repeated", "ValueSums", "added", "label_sums", "merged"]
 
@@ -302,7 +301,7 @@ def _merged_values(parts: list[ValueSums], order: NDArray[np.intp], starts: NDAr
     )
 
 
-class Repeated(LazyArray):
+class Repeated(Derived):
     """An array shown so many times along a new axis; one pass over it goes as often over the source."""
 
     def __init__(self, source: LazyArray, axis: int, count: int) -> None:
@@ -311,15 +310,6 @@ class Repeated(LazyArray):
         self.dtype, self.piecewise = source.dtype, source.piecewise
         if source.chunks is not None:
             self.chunks = (*source.chunks[:axis], 1, *source.chunks[axis:])
-
-    @property
-    def access(self) -> Access:
-        """That of the source."""
-        return self.source.access
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the source."""
-        return self.source.leaves()
 
     def _read(self, region: Region) -> Block:
         return self._shown(self.source._read, region)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..align import turned
 from ..errors import GeometryError
@@ -21,7 +21,7 @@ def spatial_dims(dims: str | Sequence[str]) -> tuple[str, ...]:
     GeometryError
         If one is not x, y or z, or stands there twice.
     """
-    names = tuple(dims)
+    names = tuple(dims) if isinstance(dims, Iterable) else ()
     if not names or not set(names) <= set(AXES) or len(set(names)) != len(names):
         raise GeometryError(
             f"an image is flipped along x, y or z, found {dims!r}; frames and channels are put in another order by isel"

@@ -1,23 +1,19 @@
-"""What voxels are: casts that lose nothing, rescaling, parts of complex numbers; and channels put side by side."""
+"""What voxels are: casts that lose nothing, rescaling, parts of complex numbers."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..access import Access
-from ..lazy import Block, LazyArray, Reader, Region
+from ..lazy import Block, LazyArray
 from .elementwise import ElementwiseArray, Operand, Step
 
 __all__ = [
     "PARTS",
-    "ChannelsArray",
     "CheckedCast",
     "Rescale",
     "VoxelwiseArray",
@@ -155,82 +151,6 @@ def part_of_complex(source: LazyArray, part: str) -> LazyArray:
     return VoxelwiseArray(source, PARTS[part], dtype, part)
 
 
-class ChannelsArray(LazyArray):
-    """Arrays side by side along an axis.
-
-    Parameters
-    ----------
-    pieces : sequence of LazyArray
-        Of one shape but for that axis.
-    axis : int
-        Which.
-    dtype : numpy dtype
-        Of the result.
-    """
-
-    def __init__(self, pieces: Sequence[LazyArray], axis: int, dtype: np.dtype[Any]) -> None:
-        first = pieces[0]
-        self.pieces, self.axis, self.dtype = tuple(pieces), axis, dtype
-        self.ends = tuple(itertools.accumulate(p.shape[axis] for p in pieces))
-        self.shape = (*first.shape[:axis], self.ends[-1], *first.shape[axis + 1 :])
-        self.front_to_back = any(p.front_to_back for p in pieces)
-        orders = {None if p.file_order is None else tuple(a for a in p.file_order if a != axis) for p in pieces}
-        if len(orders) == 1 and first.file_order is not None:
-            # each piece is read to its end before the next
-            self.file_order = (axis, *(a for a in first.file_order if a != axis))
-        sizes = {p.chunks for p in pieces}
-        if len(sizes) == 1 and first.chunks is not None:
-            self.chunks = (*first.chunks[:axis], 1, *first.chunks[axis + 1 :])
-        self.piecewise = all(p.piecewise for p in pieces) and len(sizes) == 1
-
-    @property
-    def held(self) -> int:
-        """Bytes per element: of the result, and of what is read of a piece."""
-        return self.dtype.itemsize + max(p.held for p in self.pieces)
-
-    @property
-    def access(self) -> Access:
-        """That of the dearest piece."""
-        return Access.worst(p.access for p in self.pieces)
-
-    def leaves(self) -> Iterator[LazyArray]:
-        """Those of the pieces."""
-        for piece in self.pieces:
-            yield from piece.leaves()
-
-    def prepare(self) -> None:
-        """That of all pieces."""
-        for piece in self.pieces:
-            piece.prepare()
-
-    def _read(self, region: Region) -> Block:
-        return self._gathered(region, [p._read for p in self.pieces])
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """Reads each piece through its own reader."""
-        with ExitStack() as stack:
-            readers = [stack.enter_context(p.reader()) for p in self.pieces]
-            yield lambda region: self._gathered(region, readers)
-
-    def _gathered(self, region: Region, readers: Sequence[Reader]) -> Block:
-        wanted = region[self.axis]
-        out = np.empty([len(r) for r in region], self.dtype)
-        for read, stop, piece in zip(readers, self.ends, self.pieces, strict=True):
-            start = stop - piece.shape[self.axis]
-            first = max(0, -(-(start - wanted.start) // wanted.step))
-            last = min(len(wanted), -(-(stop - wanted.start) // wanted.step))
-            if first < last:
-                mine = wanted[first:last]
-                inside = range(mine.start - start, mine[-1] + 1 - start, wanted.step)
-                place = (slice(None),) * self.axis + (slice(first, last),)
-                out[place] = read((*region[: self.axis], inside, *region[self.axis + 1 :]))
-        return out
-
-    def __dask_tokenize__(self) -> Any:
-        return ("chunkimg-channels", [p.__dask_tokenize__() for p in self.pieces], self.axis, self.dtype.str)
-
-
 def span_of(dtype: np.dtype[Any]) -> tuple[float, float]:
     """Where values of a type lie: of integers all that it holds, of floating point 0 to 1.
 
@@ -247,6 +167,10 @@ def span_of(dtype: np.dtype[Any]) -> tuple[float, float]:
     return float(limits.min), float(limits.max)
 
 
-def is_range(low: float, high: float) -> bool:
-    """Whether both are finite and in order."""
+def is_range(given: Any) -> bool:
+    """Whether these are two finite numbers in order."""
+    try:
+        low, high = (float(v) for v in given)
+    except (TypeError, ValueError):
+        return False
     return math.isfinite(low) and math.isfinite(high) and low < high

@@ -103,6 +103,8 @@ def _kind(name: str) -> str:
     if lower.endswith(".1d"):
         return "afni"
     head = _read(name, 128, whole=False)
+    if not head:
+        raise FormatError(f"{name}: the file is empty; a transform is expected")
     if head.startswith((TEXT, HDF5, b"MATLAB")) or (lower.endswith(".mat") and b"\0" in head):
         return "itk"
     if lower.endswith(".mat"):

@@ -1,20 +1,15 @@
-"""The loop that counts values, as machine code, where the extra ``[fast]`` is installed: speed, never another result.
-
-LLVM makes it from a few lines of its own language when it is first wanted, in less than 0.1 s; numba, which uses the
-same LLVM, takes ten times as long to start. Where llvmlite is missing or cannot be used here there is no kernel, and
-NumPy does the work.
-"""
+"""The loop that counts values, as machine code: speed, never another result."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .machine_code import machine_code
 
 __all__ = ["TABLES", "count_kernel", "worth"]
 
@@ -24,8 +19,6 @@ _WORTH = 128 << 20
 TABLES = 4
 
 Kernel = Callable[[NDArray[np.uint16], NDArray[np.uint32]], None]
-
-_making = threading.Lock()
 
 #: counts one value: its place, the load, the counter of its table
 _STEP = """
@@ -80,45 +73,20 @@ def worth(nbytes: int) -> bool:
     return nbytes >= _WORTH and find_spec("llvmlite") is not None
 
 
+@cache
 def count_kernel() -> Kernel | None:
     """A function that adds counts of 1-D values to tables of shape (`TABLES`, 65536), outside the GIL.
 
-    None where llvmlite is not installed, or its LLVM cannot be used.
+    None where there is no machine code.
     """
-    with _making:
-        return _made()
-
-
-@cache
-def _made() -> Kernel | None:
-    try:
-        count, engine = _compiled()
-    except Exception:
-        # whatever is the matter with the LLVM found here: it is only faster
+    steps = "".join(_STEP.format(j=j, first=j << 16) for j in range(TABLES))
+    code = machine_code(_MODULE.format(tables=TABLES, steps=steps), count="pqqp")
+    if code is None:
         return None
 
     def kernel(values: NDArray[np.uint16], tables: NDArray[np.uint32]) -> None:
-        assert engine is not None and tables.shape == (TABLES, 1 << 16) and tables.flags.c_contiguous
+        assert tables.shape == (TABLES, 1 << 16) and tables.flags.c_contiguous
         assert values.ndim == 1 and values.dtype == np.uint16 and tables.dtype == np.uint32
-        count(values.ctypes.data, values.size, values.strides[0], tables.ctypes.data)
+        code.functions["count"](values.ctypes.data, values.size, values.strides[0], tables.ctypes.data)
 
     return kernel
-
-
-def _compiled() -> tuple[Callable[..., Any], Any]:
-    """The function, and what must live as long as it does."""
-    import ctypes
-
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(opt=3)
-    steps = "".join(_STEP.format(j=j, first=j << 16) for j in range(TABLES))
-    module = binding.parse_assembly(_MODULE.format(tables=TABLES, steps=steps))
-    module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    # ctypes releases the GIL while it runs
-    prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-    return prototype(engine.get_function_address("count")), engine
