@@ -5,9 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chunkimg.lazy import full_region
-from chunkimg.ops.downsample import METHODS, CoarsenedArray, _sorting_network, mean_blocks, mode_blocks
+from chunkimg.ops import downsample
+from chunkimg.ops.downsample import METHODS, CoarsenedArray, _sorting_network, mean_blocks, mode_blocks, reducer
+from chunkimg.ops.mode_kernel import mode_kernel
 
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 CASES = [
@@ -57,6 +61,7 @@ def test_blocks_of_integers(dtype, shape, factors, order):
     for values in samples(dtype, shape):
         block = np.asarray(values, order=order)
         mean, mode = mean_blocks(block, factors), mode_blocks(block, factors)
+        np.testing.assert_array_equal(mode_blocks(block, factors, fast=True), mode)
         assert mean.dtype == mode.dtype == block.dtype
         assert mean.shape == mode.shape == tuple(n // f for n, f in zip(shape, factors, strict=True))
         for at, found in blocks(block, factors):
@@ -89,7 +94,45 @@ def test_windows_join_without_seams():
     counts = np.array([np.count_nonzero(parts == v, axis=0) for v in range(-3, 3)], float)
     # ties: 0 loses, then the smaller
     counts -= np.array([0.1, 0.2, 0.3, 0.9, 0.4, 0.5])[:, None]
-    np.testing.assert_array_equal(mode_blocks(labels, (2, 2, 2)).reshape(-1), counts.argmax(axis=0) - 3)
+    for fast in (False, True):
+        found = mode_blocks(labels, (2, 2, 2), fast=fast)
+        np.testing.assert_array_equal(found.reshape(-1), counts.argmax(axis=0) - 3)
+
+
+@settings(max_examples=80)
+@given(data=st.data())
+def test_machine_code_gives_the_same_modes(data):
+    pytest.importorskip("llvmlite")
+    dtype = data.draw(st.sampled_from(INTEGERS))
+    factors = (*data.draw(st.tuples(*[st.integers(1, 5)] * 2)), 2)
+    shape = [
+        f * n for f, n in zip(factors, data.draw(st.tuples(*[st.integers(1, 5)] * 2, st.integers(1, 70))), strict=True)
+    ]
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    limits = np.iinfo(dtype)
+    values = np.array([0, 1, limits.min, limits.max, 7, limits.max // 2 + 1], dtype)[: data.draw(st.integers(1, 6))]
+    wide = rng.choice(values, (shape[0], shape[1] + 2, shape[2] + 5))
+    wide[rng.random(wide.shape) < data.draw(st.sampled_from([0, 0.5, 0.99]))] = values[-1]
+    block = wide[:, 1 : shape[1] + 1, 3 : shape[2] + 3]
+    # what lies beside the result stays as it was
+    room = np.full((shape[0] // factors[0] + 1, shape[1] // factors[1] + 1, shape[2] // 2 + 1), 7, dtype)
+    out = room[:-1, :-1, :-1]
+    kernel = mode_kernel(block, factors, out)
+    assert kernel is not None
+    kernel(block, factors, out)
+    np.testing.assert_array_equal(out, mode_blocks(block, factors))
+    assert np.all(room[-1] == 7) and np.all(room[:, -1] == 7) and np.all(room[:, :, -1] == 7)
+
+
+def test_large_jobs_alone_ask_for_machine_code(monkeypatch):
+    asked = []
+    monkeypatch.setattr(downsample, "mode_kernel", lambda *_: asked.append(1))
+    block = np.zeros((4, 4, 4), "u1")
+    reducer("mode", 1 << 20)(block, (2, 2, 2))
+    reducer("mean", 1 << 30)(block, (2, 2, 2))
+    assert not asked
+    reducer("mode", 1 << 30)(block, (2, 2, 2))
+    assert asked
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..lazy import Block, LazyArray, Region
-from ..ops.downsample import METHODS, CoarsenedArray
+from ..ops.downsample import CoarsenedArray, reducer
 from ..workers import Pending, each
 from .cluster import active_client, write_on_workers
 from .copy import copy
@@ -112,6 +112,7 @@ class _Flow:
         self._next = _Flow(levels[1:], z, method, store, progress) if len(levels) > 1 else None
         self._depth = levels[0].spec.unit[z]
         self._shape = levels[0].spec.shape
+        self._nbytes = math.prod(self._shape) * levels[0].spec.dtype.itemsize
         self._factors = levels[0].factors
         #: finer planes that are too few for one of this level; planes of this level that are not written yet
         self._rest: Block | None = None
@@ -167,13 +168,14 @@ class _Flow:
     def _reduced(self, block: Block) -> Block:
         out = np.empty([n // f for n, f in zip(block.shape, self._factors, strict=True)], block.dtype)
         z, factor = self._z, self._factors[self._z]
+        reduce_blocks = reducer(self._method, self._nbytes)
         plane = block.nbytes // block.shape[z]
         step = max(1, math.ceil(_WINDOW / max(1, plane) / factor))
         at = (slice(None),) * z
 
         def reduce(start: int) -> None:
             fine = block[(*at, slice(start * factor, (start + step) * factor))]
-            METHODS[self._method](fine, self._factors, out[(*at, slice(start, start + step))])
+            reduce_blocks(fine, self._factors, out[(*at, slice(start, start + step))])
 
         if out.size:
             each(reduce, range(0, out.shape[z], step))

@@ -1,7 +1,8 @@
 """Downsampling by blocks: means of intensities, modes of labels.
 
 Both work on windows that stay in a core's cache, in whole-array steps that NumPy runs outside the GIL, so that threads
-scale. Kernels compiled by numba gained less on a gigabyte than importing numba costs.
+scale; modes in machine code where there is some. For means, kernels compiled by numba gained less on a gigabyte than
+importing numba costs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,16 @@ from numpy.typing import NDArray
 
 from ..chunks import block_shape, regions
 from ..lazy import Block, Derived, LazyArray, Region
+from .mode_kernel import mode_kernel
 
-__all__ = ["METHODS", "CoarsenedArray", "mean_blocks", "mode_blocks"]
+__all__ = ["METHODS", "CoarsenedArray", "mean_blocks", "mode_blocks", "reducer"]
 
 #: source bytes that are reduced at once
 _WINDOW = 16 << 20
 #: source bytes that a kernel works on at once, with temporaries well inside a core's cache
 _CACHED = 512 << 10
+#: bytes of a job from which making machine code for modes costs less than it saves (measured)
+_WORTH = 256 << 20
 #: where more of the blocks of a window than this hold several values, all are sorted, not only those
 _MANY_MIXED = 0.15
 
@@ -64,7 +69,7 @@ def mean_blocks(block: Block, factors: Sequence[int], out: Block | None = None) 
     return _by_windows(_integer_means, block, factors, out)
 
 
-def mode_blocks(block: Block, factors: Sequence[int], out: Block | None = None) -> Block:
+def mode_blocks(block: Block, factors: Sequence[int], out: Block | None = None, fast: bool = False) -> Block:
     """Most frequent value of each block; among equals the background (0) loses, then the smaller value wins.
 
     No value is invented, so it is right for labels.
@@ -73,6 +78,8 @@ def mode_blocks(block: Block, factors: Sequence[int], out: Block | None = None) 
     ----------
     block, factors, out
         As for `mean_blocks`.
+    fast : bool
+        Whether machine code for it may be made, which takes a tenth of a second.
 
     Examples
     --------
@@ -83,12 +90,18 @@ def mode_blocks(block: Block, factors: Sequence[int], out: Block | None = None) 
     if block.dtype.kind in "fc":
         return _by_windows(_modes_by_pairs, block, factors, out)
     if block.dtype.kind == "b":
-        made = _by_windows(_integer_modes, block.view("u1"), factors, None if out is None else out.view("u1"))
+        made = mode_blocks(block.view("u1"), factors, None if out is None else out.view("u1"), fast)
         return made.view(bool) if out is None else out
-    return _by_windows(_integer_modes, block, factors, out)
+    kernel = mode_kernel(block, factors, out) if fast else None
+    return _by_windows(kernel or _integer_modes, block, factors, out)
 
 
 METHODS = {"mean": mean_blocks, "mode": mode_blocks}
+
+
+def reducer(method: str, nbytes: int) -> Callable[[Block, Sequence[int], Block], Block]:
+    """One of `METHODS`, for a job of so many bytes."""
+    return partial(mode_blocks, fast=True) if method == "mode" and nbytes >= _WORTH else METHODS[method]
 
 
 def _by_windows(kernel: _Kernel, block: Block, factors: Sequence[int], out: Block | None) -> Block:
@@ -330,7 +343,7 @@ class CoarsenedArray(Derived):
             whole = self._read(tuple(range(r.start, r[-1] + 1) for r in region))
             return whole[tuple(slice(None, None, r.step) for r in region)]
         out = np.empty([len(r) for r in region], self.dtype)
-        reduce = METHODS[self.method]
+        reduce = reducer(self.method, self.source.nbytes)
         for at in self._windows(out.shape):
             fine = tuple(
                 range((r.start + a.start) * f, (r.start + a.stop) * f)
