@@ -72,8 +72,9 @@ def stats(
         if labels:
             found: Any = statistics.count_labels(volume, budget=memory << 20, progress=progress)
         else:
-            asked = statistics.PERCENTILES if percentiles is None else percentiles
-            found = statistics.stats(volume, asked, bins=bins, range=extent, budget=memory << 20, progress=progress)
+            found = statistics.stats(
+                volume, percentiles, bins=bins, range=extent, budget=memory << 20, progress=progress
+            )
     if as_json:
         click.echo(json.dumps(_as_json(found, labels), allow_nan=False))
     else:

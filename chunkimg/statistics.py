@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 def stats(
     image: Any,
-    percentiles: Sequence[float] = PERCENTILES,
+    percentiles: Sequence[float] | None = None,
     *,
     bins: int | Sequence[float] | None = None,
     range: Bounds | None = None,
@@ -76,8 +76,8 @@ def stats(
     ----------
     image : xarray.DataArray or Volume
         An image; any lazy expression of images.
-    percentiles : sequence of float
-        From 0 to 100; exact, interpolated linearly as of `numpy.percentile`.
+    percentiles : sequence of float, optional
+        From 0 to 100; exact, interpolated linearly as of `numpy.percentile`. By default :data:`PERCENTILES`.
     bins : int or sequence of float, optional
         A histogram as well: number of bins, or their edges.
     range : (float, float), optional
@@ -95,7 +95,7 @@ def stats(
         If a percentile is not between 0 and 100, or the histogram has no finite range.
     """
     try:
-        asked = tuple(float(q) for q in percentiles)
+        asked = tuple(float(q) for q in (PERCENTILES if percentiles is None else percentiles))
     except (TypeError, ValueError):
         raise ValueError(f"percentiles are numbers from 0 to 100, found {percentiles!r}") from None
     outside = [q for q in asked if not 0 <= q <= 100]

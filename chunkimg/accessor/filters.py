@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
-import chunkimg.filters as filters
-import chunkimg.patches as patches_of
-
-from ..patches import Patches
+from .._later import later
 from .geometry import GeometryPart
+
+if TYPE_CHECKING:
+    import chunkimg.filters as filters
+    import chunkimg.patches as patches_of
+
+    from ..patches import Patches
+else:
+    filters, patches_of = later("chunkimg.filters"), later("chunkimg.patches")
 
 __all__ = ["FiltersPart"]
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-import chunkimg.label_stats as label_stats
-import chunkimg.statistics as statistics
-
+from .._later import later
 from ..image import create
-from ..label_stats import LabelStats
 from ..labelling import colors_of, names_of
 from ..metadata import is_label, properties_of
-from ..statistics import LabelCounts
 from .geometry import GeometryPart
+
+if TYPE_CHECKING:
+    import chunkimg.label_stats as label_stats
+    import chunkimg.statistics as statistics
+
+    from ..label_stats import LabelStats
+    from ..statistics import LabelCounts
+else:
+    label_stats, statistics = later("chunkimg.label_stats"), later("chunkimg.statistics")
 
 __all__ = ["LabelsPart"]
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from ..sampling import sample
+from .._later import later
 from .geometry import GeometryPart
+
+if TYPE_CHECKING:
+    import chunkimg.sampling as sampling
+else:
+    sampling = later("chunkimg.sampling")
 
 __all__ = ["PointsPart"]
 
@@ -54,4 +59,4 @@ class PointsPart(GeometryPart):
         array([[438, 419,   0],
                [448, 425,   0]], dtype=int16)
         """
-        return sample(self._image, points, method, fill, **options)
+        return sampling.sample(self._image, points, method, fill, **options)

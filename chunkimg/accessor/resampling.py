@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-import chunkimg.resampling as resampling
-
+from .._later import later
 from ..geometry import Grid
 from .geometry import GeometryPart
+
+if TYPE_CHECKING:
+    import chunkimg.resampling as resampling
+else:
+    resampling = later("chunkimg.resampling")
 
 __all__ = ["ResamplingPart"]
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
-import chunkimg.pixels as pixels
-import chunkimg.statistics as statistics
-
+from .._later import later
 from ..access import Access
 from ..image import show
-from ..statistics import PERCENTILES, Histogram, Stats
 from .geometry import GeometryPart
+
+if TYPE_CHECKING:
+    import chunkimg.pixels as pixels
+    import chunkimg.statistics as statistics
+
+    from ..statistics import Histogram, Stats
+else:
+    pixels, statistics = later("chunkimg.pixels"), later("chunkimg.statistics")
 
 __all__ = ["ValuesPart"]
 
@@ -32,7 +37,7 @@ class ValuesPart(GeometryPart):
         """The values in memory, axes in the order of the image's dims."""
         return np.asarray(self._image.values)
 
-    def stats(self, percentiles: Sequence[float] = PERCENTILES, **options: Any) -> Stats:
+    def stats(self, percentiles: Sequence[float] | None = None, **options: Any) -> Stats:
         """Number, range, sum, mean, standard deviation and percentiles of all values, streaming; NaN is left out.
 
         Exact for values of at most 16 bits, scaled or not, in one pass; wider ones are read again for percentiles,
@@ -40,8 +45,8 @@ class ValuesPart(GeometryPart):
 
         Parameters
         ----------
-        percentiles : sequence of float
-            From 0 to 100, interpolated as of `numpy.percentile`; ``()`` for none.
+        percentiles : sequence of float, optional
+            From 0 to 100, interpolated as of `numpy.percentile`; by default 1, 25, 50, 75 and 99; ``()`` for none.
         **options
             ``bins`` and ``range``: a histogram as well, in the same pass; ``budget``: bytes in memory at once;
             ``progress``.
