@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +27,7 @@ from ..ops.points import Voxels, blended, corners_of, positions_in
 from ..ops.scatter import Scatter
 from ..volume import Volume
 
-__all__ = ["Affine", "Composite", "DisplacementField", "Transform"]
+__all__ = ["Affine", "Composite", "DisplacementField"]
 
 Array = NDArray[np.float64]
 Rows = tuple[tuple[float, ...], ...]
@@ -36,17 +36,6 @@ Rows = tuple[tuple[float, ...], ...]
 _SPACE = 3
 #: bytes of a field that are read at once for some points; more are read block by block
 _AT_ONCE = 32 << 20
-
-
-class Transform(Protocol):
-    """What resampling asks of a transform."""
-
-    @property
-    def matrix(self) -> ArrayLike | None:
-        """World to world, shape (4, 4); None if the map is not affine."""
-
-    def map(self, points: ArrayLike) -> Array:
-        """World points of the moving image, shape (..., 3), of those of the reference."""
 
 
 @dataclass(frozen=True)
