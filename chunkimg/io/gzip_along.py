@@ -23,7 +23,7 @@ from .source import FileSource
 __all__ = ["IndexRecorder"]
 
 #: content between checkpoints, and the most checkpoints
-_SPACING = 8 << 20
+_SPACING = 16 << 20
 _MOST = 4096
 #: compressed bytes that the decoder is given at least at once
 _PIECE = 16 << 10
