@@ -210,12 +210,28 @@ class SpacePart(GeometryPart):
         return orient.reorient(self._image, orientation)
 
     def snap_to(self, other: xr.DataArray, tol: float = 0.1) -> xr.DataArray:
-        """Put this image on exactly the grid of `other`, for twins that differ by rounding.
+        """Put this image on exactly the grid of `other`, for twins that differ by rounding; voxels are not touched.
+
+        Parameters
+        ----------
+        other : xarray.DataArray
+            An image of the same sizes.
+        tol : float
+            How far a corner may move, in voxels.
 
         Raises
         ------
         GeometryError
             If sizes differ, or a corner would move by more than `tol` voxel.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import chunkimg as ci
+        >>> ct = ci.from_array(np.zeros((4, 5, 6), "i2"), spacing=(0.7, 0.7, 1.25))
+        >>> mask = ci.from_array(np.ones((4, 5, 6), "u1"), spacing=(0.7, 0.7, 1.251))
+        >>> mask.img.same_grid(ct), mask.img.snap_to(ct).img.same_grid(ct)
+        (False, True)
         """
         return create.snap_to(self._image, other, tol)
 
