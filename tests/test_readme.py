@@ -32,6 +32,21 @@ def test_readme_python(tmp_path, monkeypatch, capsys):
     }
 
 
+def test_every_operation_stands_in_the_table():
+    from chunkimg import accessor
+
+    table = (ROOT / "README.md").read_text().split("## Operations")[1].split("\n## ")[0]
+    parts = ("Space", "Resampling", "Points", "Filters", "Labels", "Values", "Time")
+    operations = [
+        name
+        for part in parts
+        for name, member in vars(getattr(accessor, f"{part}Part")).items()
+        if callable(member) and not name.startswith("_") and name != "numpy"
+    ]
+    assert len(operations) > 20
+    assert [name for name in operations if f".img.{name}(" not in table] == []
+
+
 def test_readme_commands(tmp_path, monkeypatch, capsys):
     """The console block, on a scan that all of it applies to."""
     from chunkimg.cli import cli
