@@ -152,12 +152,17 @@ class Scatter:
     def _places(self, some: slice | Indices) -> tuple[dict[int, Indices], dict[int, Indices]]:
         """In which block, by axis of the source, the first voxel of some points lies, and the last one."""
         first, last, _ = self.corners.of(some)
-        low, high = ({a: v // self.block[a] for a, v in self._voxels(index).items()} for index in (first, last))
+        low, high = ({a: self._blocks[a].take(index[k]) for k, a in self._space} for index in (first, last))
         return low, high
+
+    @cached_property
+    def _blocks(self) -> dict[int, Indices]:
+        """The block of each index along z, y, x, by axis of the source."""
+        return {a: self.picks[k - 3] // self.block[a] for k, a in self._space}
 
     def _voxels(self, index: Indices) -> dict[int, Indices]:
         """Indices along z, y, x as indices of the source."""
-        return {a: self.picks[k - 3][index[k]] for k, a in self._space}
+        return {a: self.picks[k - 3].take(index[k]) for k, a in self._space}
 
     @cached_property
     def _rest(self) -> list[list[tuple[range, Any, slice]]]:
@@ -217,20 +222,23 @@ class Scatter:
         whole = np.ones(len(points), np.bool_)
         weights: list[tuple[Any, Any]] = [(np.ones(len(points)), np.zeros(len(points)))] * 3
         for k, a in self._space:
-            low, high, part, size = lows[a], highs[a], parts[k], self.block[a]
+            low, high, size = lows[a], highs[a], self.block[a]
             begin = groups.place[a][group] * size
+            low -= begin
             if self.linear:
-                in_low, in_high = ((begin <= v) & (v < begin + size) for v in (low, high))
-                weights[k] = 1 - part, part
-                if not (in_low.all() and in_high.all()):
-                    whole &= in_low & in_high
-                    weights[k] = np.where(in_low, 1 - part, 0.0), np.where(in_high, part, 0.0)
-                    # one of the two is here
-                    low, high = np.where(in_low, low, high), np.where(in_high, high, low)
+                high -= begin
+                weights[k] = 1 - parts[k], parts[k]
+                # one of the two is here
+                for index, other, weight in zip((low, high), (high, low), weights[k], strict=True):
+                    out = np.flatnonzero((index < 0) | (index >= size))
+                    index[out], weight[out], whole[out] = other[out], 0.0, False
             region[a] = range(begin, min(begin + size, self.source.shape[a]))
             if not self._whole:
-                region[a] = range(int(min(low.min(), high.min())), int(max(low.max(), high.max())) + 1)
-            first[k], last[k] = low - region[a].start, high - region[a].start if self.linear else zeros
+                ends = (low, high) if self.linear else (low,)
+                region[a] = region[a][min(int(i.min()) for i in ends) : max(int(i.max()) for i in ends) + 1]
+                for index in ends:
+                    index -= region[a].start - begin
+            first[k], last[k] = low, high if self.linear else zeros
         rest = []
         for k, (axis, step) in enumerate(zip(self.axes[:-3], steps, strict=True)):
             line, wanted, at = self._rest[k][step]
