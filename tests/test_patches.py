@@ -20,6 +20,7 @@ from chunkimg.chunks import regions
 from chunkimg.image.build import to_volume
 from chunkimg.lazy import LazyArray
 from chunkimg.ops import patches as ops
+from chunkimg.ops.blend_kernel import blend_kernel
 from chunkimg.ops.patches import AssembledArray, Computed, Tiling
 
 
@@ -188,6 +189,50 @@ def test_map_patches_does_not_depend_on_regions(weights, data):
     assert len(calls) == len(tiles) * (shape[0] if dim == "t" else 1)
     key = tuple(data.draw(slices(n) | st.integers(-n, n - 1)) for n in shape)
     np.testing.assert_array_equal(array[key], whole[key])
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_machine_code_adds_the_same_bits(data):
+    pytest.importorskip("llvmlite")
+    kernel = blend_kernel()
+    assert kernel is not None
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    shape = [data.draw(st.integers(1, 40 if k == 2 else 5)) for k in range(3)]
+    before, behind = ([data.draw(st.integers(0, 3)) for _ in range(3)] for _ in range(2))
+    around = [a + n + b for a, n, b in zip(before, shape, behind, strict=True)]
+    here = tuple(slice(a, a + n) for a, n in zip(before, shape, strict=True))
+    patch = rng.normal(size=around).astype("f4")
+    patch[tuple(data.draw(st.integers(0, n - 1)) for n in around)] = data.draw(st.sampled_from([0, np.nan, np.inf]))
+    turn = data.draw(st.sampled_from([slice(None), slice(None, None, -1)]))
+    z, y, x = (rng.normal(size=n) for n in shape)
+    found = rng.normal(size=around)
+    expected = found.copy()
+    expected[here] += patch[here][turn] * (z[:, None, None] * y[:, None] * x)
+    kernel(found[here], patch[here][turn], (z, y, x))
+    # what lies around stays as it was
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_weights_with_and_without_machine_code(monkeypatch, order):
+    pytest.importorskip("llvmlite")
+    monkeypatch.setattr(ops, "_WORTH", 1)
+    voxels = values((23, 19, 15, 3), "f4").T
+    image = image_of(voxels, ("t", "z", "y", "x"), t=[0, 1, 2])
+
+    def function(patch):
+        return np.asarray(np.stack([patch, np.cos(patch)]), order=order)
+
+    made = image.img.map_patches(function, (9, 8, 7), 3, weights="hann", channels=2)
+    keys = (..., (slice(1, None), slice(None), slice(2, 13, 3), slice(3, 17, 2), slice(1, 20)), (0, 1, 3, 4))
+    asked = []
+    monkeypatch.setattr(ops, "blend_kernel", lambda: asked.append(1) or blend_kernel())
+    fast = [made[key].values for key in keys]
+    assert bool(asked) == (order == "C")
+    monkeypatch.setattr(ops, "blend_kernel", lambda: None)
+    for key, found in zip(keys, fast, strict=True):
+        np.testing.assert_array_equal(made[key].values, found)
 
 
 @pytest.fixture

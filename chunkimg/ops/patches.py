@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..access import Access
 from ..chunks import BUDGET, dask_block_bytes
 from ..lazy import Block, LazyArray, Reader, Region
+from .blend_kernel import blend_kernel
 from .halos import overlapping
 from .overlap import checked
 
@@ -27,6 +28,8 @@ __all__ = ["WEIGHTS", "AssembledArray", "Computed", "Given", "Tiling"]
 WEIGHTS = ("crop", "average", "hann")
 #: bytes of patches that are kept in memory for the regions to come; more are kept in files
 _KEPT = BUDGET // 2
+#: values of a patch from which machine code is made to add it
+_WORTH = 1 << 17
 
 Weights = NDArray[np.float64]
 
@@ -303,12 +306,23 @@ class AssembledArray(LazyArray):
         if cropped:
             out[(..., *here)] = values
         else:
-            z, y, x = scale
-            out[(..., *here)] += values * (z[:, None, None] * y[:, None] * x)
+            _add_weighted(out[(..., *here)], values, scale)
         return values.size
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-assembled", self.supply.token(), self.tiling, self.shape, self.dtype.str, self.weights)
+
+
+def _add_weighted(out: Block, values: Block, scale: Sequence[Weights]) -> None:
+    """Add values, times the product of weights along z, y, x."""
+    z, y, x = scale
+    fits = values.dtype == np.float32 and values.dtype.isnative and values.strides[-1] == 4 and out.strides[-1] == 8
+    kernel = blend_kernel() if fits and values.size >= _WORTH else None
+    if kernel is None:
+        out += values * (z[:, None, None] * y[:, None] * x)
+        return
+    for at in np.ndindex(*values.shape[:-3]):
+        kernel(out[at], values[at], scale)
 
 
 def _part(r: range, zone: range) -> range:
