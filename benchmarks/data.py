@@ -29,6 +29,11 @@ def affine() -> np.ndarray:
     return out
 
 
+def to_index() -> np.ndarray:
+    """World to voxels x, y, z of the images: by the affine that their headers hold, in float32."""
+    return np.linalg.inv(affine().astype("f4").astype("f8"))
+
+
 def turned(depth: int) -> tuple[tuple[int, ...], np.ndarray]:
     """A grid of 1 mm around the middle of an image of so many planes, turned by 20 degrees: sizes x, y, z; affine.
 
@@ -45,6 +50,25 @@ def turned(depth: int) -> tuple[tuple[int, ...], np.ndarray]:
     middle = image[:3, :3] @ ((np.array((512, 512, depth)) - 1) / 2) + image[:3, 3]
     out[:3, 3] = middle - out[:3, :3] @ ((shape - 1) / 2)
     return tuple(shape.tolist()), out
+
+
+def coarse(depth: int, spacing: float) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """The grid of the same place with another spacing: sizes, and where voxel 0 lies and how far the next, in voxels.
+
+    All x, y, z: the middle stays, sizes are rounded.
+    """
+    shape = np.array((512, 512, depth))
+    step = spacing / np.linalg.norm(affine()[:3, :3], axis=0)
+    sizes = np.floor(shape / step + 0.5).astype(int)
+    return tuple(sizes.tolist()), (shape - 1 - step * (sizes - 1)) / 2, step
+
+
+def write_points(path: Path, depth: int, count: int = 1_000_000) -> None:
+    """World points all over an image of so many planes, in no order: NumPy's format, shape (count, 3)."""
+    index = np.random.default_rng(7).uniform(0, np.array((512, 512, depth)) - 1, (count, 3))
+    world = np.linalg.inv(to_index())
+    with path.open("wb") as f:
+        np.save(f, index @ world[:3, :3].T + world[:3, 3])
 
 
 def write_nifti(path: Path, mib: int, seed: int = 20) -> None:
@@ -259,6 +283,9 @@ class Data:
                 f.truncate(352 + int(np.prod(shape)))
 
         return self._kept("turned.nii", make)
+
+    def _points(self) -> Path:
+        return self._kept("points.npy", lambda path: write_points(path, self.depth))
 
     def _many4(self) -> Path:
         return self._kept("many4.zarr", lambda path: _write_many(path, grid_of(1e4 * self.mib / 512)))

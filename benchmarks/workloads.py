@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import verify
 from .suite import Contender, Workload
+from .workloads_images import IMAGES
 from .workloads_regions import DIRECT, REGIONS, TS
 from .workloads_resample import RESAMPLING
 
@@ -348,7 +349,7 @@ JOBS = (
     ),
 )
 
-WORKLOADS = (*CONVERSIONS, *REGIONS, *JOBS, *RESAMPLING)
+WORKLOADS = (*CONVERSIONS, *REGIONS, *JOBS, *RESAMPLING, *IMAGES)
 
 
 def _gzip_limit(took: dict[str, float], cores: int) -> list[tuple[str, float, str]]:

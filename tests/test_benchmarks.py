@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 import chunkimg as ci
-from benchmarks import verify
+from benchmarks import verify, verify_images
 from benchmarks.__main__ import main
 from benchmarks.data import Data, grid_of, voxels, write_nifti
 from benchmarks.measure import run
@@ -141,3 +141,43 @@ def test_a_pyramid_of_labels_is_what_it_has_to_be(data, tmp_path):
     coarse[3, 100, 100] += 1
     with pytest.raises(verify.Wrong, match="not the mode"):
         verify.label_pyramid(data, tmp_path / "a.zarr", "")
+
+
+def test_values_at_points_are_what_they_have_to_be(data, tmp_path):
+    pytest.importorskip("scipy")
+    from benchmarks.contenders import points
+
+    out = tmp_path / "a.npy"
+    for method, wrong in (("linear", 1e-5), ("nearest", 1)):
+        points.ours_direct(data["ct_zarr"], data["points"], out, method)
+        check = verify_images.sampled(method)
+        check(data, out, "")
+        found = np.load(out)
+        assert len(found) == 10**6
+        found[12345] += wrong
+        np.save(out, found)
+        with pytest.raises(verify.Wrong, match="1 values differ"):
+            check(data, out, "")
+
+
+@pytest.mark.parametrize(
+    ("call", "more", "check"),
+    [
+        ("smooth.ours_direct", "4", verify_images.smoothed(4)),
+        ("smooth.scipy", "4", verify_images.smoothed(4)),
+        ("resample.ours_coarse_direct", "2", verify_images.coarsened(2)),
+        ("patches.ours_direct", None, verify_images.patched(96, 32)),
+        ("patches.dask_overlap", None, verify_images.overlapped(64, 16)),
+    ],
+)
+def test_work_on_images_is_what_it_has_to_be(data, tmp_path, call, more, check):
+    pytest.importorskip("scipy")
+    module, function = call.split(".")
+    contender = getattr(importlib.import_module(f"benchmarks.contenders.{module}"), function)
+    contender(data["ct_zarr"], str(tmp_path / "a.zarr"), *([] if more is None else [more]))
+    check(data, tmp_path / "a.zarr", "")
+    found = verify.largest(tmp_path / "a.zarr")
+    found = zarr.open_array(tmp_path / "a.zarr" / found.path, mode="r+")
+    found[-1, 100, 100] += 2
+    with pytest.raises(verify.Wrong, match=f"plane {found.shape[0] - 1} differs"):
+        check(data, tmp_path / "a.zarr", "")

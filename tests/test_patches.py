@@ -19,7 +19,9 @@ import chunkimg.io.zarr_read
 from chunkimg.chunks import regions
 from chunkimg.image.build import to_volume
 from chunkimg.lazy import LazyArray
+from chunkimg.ops import leftovers
 from chunkimg.ops import patches as ops
+from chunkimg.ops.blend_kernel import blend_kernel
 from chunkimg.ops.patches import AssembledArray, Computed, Tiling
 
 
@@ -181,13 +183,57 @@ def test_map_patches_does_not_depend_on_regions(weights, data):
     out = np.zeros_like(whole)
     calls.clear()
     with pytest.MonkeyPatch().context() as patch, array.reader() as read:
-        patch.setattr(ops, "_KEPT", data.draw(st.sampled_from([0, 500, 1 << 20])))
+        patch.setattr(leftovers, "_KEPT", data.draw(st.sampled_from([0, 500, 1 << 20])))
         for region in regions(shape, block):
             out[tuple(slice(r.start, r.stop) for r in region)] = read(region)
     np.testing.assert_array_equal(out, whole)
     assert len(calls) == len(tiles) * (shape[0] if dim == "t" else 1)
     key = tuple(data.draw(slices(n) | st.integers(-n, n - 1)) for n in shape)
     np.testing.assert_array_equal(array[key], whole[key])
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_machine_code_adds_the_same_bits(data):
+    pytest.importorskip("llvmlite")
+    kernel = blend_kernel()
+    assert kernel is not None
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    shape = [data.draw(st.integers(1, 40 if k == 2 else 5)) for k in range(3)]
+    before, behind = ([data.draw(st.integers(0, 3)) for _ in range(3)] for _ in range(2))
+    around = [a + n + b for a, n, b in zip(before, shape, behind, strict=True)]
+    here = tuple(slice(a, a + n) for a, n in zip(before, shape, strict=True))
+    patch = rng.normal(size=around).astype("f4")
+    patch[tuple(data.draw(st.integers(0, n - 1)) for n in around)] = data.draw(st.sampled_from([0, np.nan, np.inf]))
+    turn = data.draw(st.sampled_from([slice(None), slice(None, None, -1)]))
+    z, y, x = (rng.normal(size=n) for n in shape)
+    found = rng.normal(size=around)
+    expected = found.copy()
+    expected[here] += patch[here][turn] * (z[:, None, None] * y[:, None] * x)
+    kernel(found[here], patch[here][turn], (z, y, x))
+    # what lies around stays as it was
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_weights_with_and_without_machine_code(monkeypatch, order):
+    pytest.importorskip("llvmlite")
+    monkeypatch.setattr(ops, "_WORTH", 1)
+    voxels = values((23, 19, 15, 3), "f4").T
+    image = image_of(voxels, ("t", "z", "y", "x"), t=[0, 1, 2])
+
+    def function(patch):
+        return np.asarray(np.stack([patch, np.cos(patch)]), order=order)
+
+    made = image.img.map_patches(function, (9, 8, 7), 3, weights="hann", channels=2)
+    keys = (..., (slice(1, None), slice(None), slice(2, 13, 3), slice(3, 17, 2), slice(1, 20)), (0, 1, 3, 4))
+    asked = []
+    monkeypatch.setattr(ops, "blend_kernel", lambda: asked.append(1) or blend_kernel())
+    fast = [made[key].values for key in keys]
+    assert bool(asked) == (order == "C")
+    monkeypatch.setattr(ops, "blend_kernel", lambda: None)
+    for key, found in zip(keys, fast, strict=True):
+        np.testing.assert_array_equal(made[key].values, found)
 
 
 @pytest.fixture
@@ -200,7 +246,7 @@ def small_slabs(monkeypatch):
 @pytest.mark.parametrize("chunks", [None, "auto", {"z": 9}])
 @pytest.mark.parametrize("kept", [0, 1 << 20])
 def test_each_patch_is_made_once(tmp_path, monkeypatch, small_slabs, kind, chunks, kept):
-    monkeypatch.setattr(ops, "_KEPT", kept)
+    monkeypatch.setattr(leftovers, "_KEPT", kept)
     stored = values((31, 29, 40, 2), "i2")
     write(tmp_path / "a.nii", stored)
     ci.convert(tmp_path / "a.nii", tmp_path / f"b{kind}")
@@ -222,6 +268,30 @@ def test_each_patch_is_made_once(tmp_path, monkeypatch, small_slabs, kind, chunk
     np.testing.assert_array_equal(made.values, -stored.T.astype("i4"))
     # Dask blocks are cut where cropped patches meet
     assert len(calls) == 2 * len(image.img.patches((16, 12, 10), (4, 3, 2)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_only_what_is_left_of_a_patch_is_kept(monkeypatch, axis):
+    monkeypatch.setattr(leftovers, "_KEPT", 0)
+    saved, save = [], np.save
+    monkeypatch.setattr(np, "save", lambda file, array: (saved.append(array.shape), save(file, array)))
+    shape, size = [7, 8, 9], [4, 5, 6]
+    shape[axis], size[axis] = 40, 16
+    made = image_of(values(shape[::-1], "f4").T).img.map_patches(np.array, size[::-1], 3, weights="hann")
+    array, found = to_volume(made).data, []
+    with array.reader() as read:
+        for start in (0, 13, 26):
+            region = [range(n) for n in shape]
+            region[axis] = range(start, min(start + 13, 40))
+            found.append(read(tuple(region)))
+        # at 0 and 13 the last three voxels are left, at 24, where the last patch begins, 14
+        assert {n[axis] for n in saved} == {3, 14}
+        # what was there before is made again
+        again = read(tuple(range(2) for _ in shape))
+    np.testing.assert_array_equal(
+        np.concatenate(found, axis), made.values[tuple(slice(None, 39 if a == axis else None) for a in range(3))]
+    )
+    np.testing.assert_array_equal(again, made.values[:2, :2, :2])
 
 
 @settings(max_examples=60)

@@ -21,7 +21,7 @@ from chunkimg.io.source import DecodedStream
 from chunkimg.io.zarr_array import ZarrArray
 from chunkimg.lazy import LazyArray, Scaling, ViewArray
 from chunkimg.ops.points import corners_of
-from chunkimg.ops.scatter import Scatter
+from chunkimg.ops.scatter import Scatter, _sorted
 from chunkimg.volume import Volume
 
 OBLIQUE = (
@@ -301,6 +301,13 @@ def test_each_block_is_read_once(monkeypatch):
         assert len(read) == len(set(read)) == math.prod(-(-n // c) for n, c in zip(data.shape, chunks, strict=True))
         for region in source.regions:
             assert all(r.start // c == (r.stop - 1) // c for r, c in zip(region, chunks, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 300, 1 << 16, (1 << 16) + 1, 1 << 33])
+def test_numbers_of_blocks_are_sorted_however_many_there_are(count):
+    key = np.random.default_rng(0).integers(max(0, count - 70_000), count, 3000)
+    key[::3] %= 100
+    np.testing.assert_array_equal(_sorted(key, count), np.argsort(key, kind="stable"))
 
 
 def test_only_blocks_with_points_are_read(monkeypatch, tmp_path):

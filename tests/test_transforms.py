@@ -337,7 +337,7 @@ def test_the_intent_of_a_field_tells_its_frame(tmp_path):
 
 
 TEXTS = {
-    "": "known kind",
+    "": "the file is empty",
     "#Insight Transform File V1.0\n": "no transform",
     "#Insight Transform File V1.0\nParameters: 1": "expected lines",
     "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 2\n": "12 parameters, found 2",

@@ -16,17 +16,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..access import Access
-from ..chunks import BUDGET, dask_block_bytes
+from ..chunks import dask_block_bytes
 from ..lazy import Block, LazyArray, Reader, Region
+from .blend_kernel import blend_kernel
 from .halos import overlapping
+from .leftovers import Kept, Piece
 from .overlap import checked
 
 __all__ = ["WEIGHTS", "AssembledArray", "Computed", "Given", "Tiling"]
 
 #: how voxels that several patches hold are put together
 WEIGHTS = ("crop", "average", "hann")
-#: bytes of patches that are kept in memory for the regions to come; more are kept in files
-_KEPT = BUDGET // 2
+#: values of a patch from which machine code is made to add it
+_WORTH = 1 << 17
 
 Weights = NDArray[np.float64]
 
@@ -248,27 +250,32 @@ class AssembledArray(LazyArray):
     def reader(self) -> Iterator[Reader]:
         """Makes each patch once where regions follow each other: what is not used up is kept, the most in files."""
         with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
-            kept = _Kept(Path(folder))
+            kept = Kept(Path(folder))
             if self.supply.source is None:
                 yield lambda region: self._assembled(region, None, kept)
             else:
                 with overlapping(self.supply.source) as read:
                     yield lambda region: self._assembled(region, read, kept)
 
-    def _assembled(self, region: Region, read: Reader | None, kept: _Kept | None) -> Block:
+    def _assembled(self, region: Region, read: Reader | None, kept: Kept | None) -> Block:
         cropped = self.weights == "crop"
         out = np.zeros([len(r) for r in region], self.dtype if cropped else np.float64)
         if not out.size:
             return out.astype(self.dtype, copy=False)
         for t, at in self._touched(region):
             key = (-1 if t is None else region[0][t], *at)
-            patch = None if kept is None else kept.take(key)
-            if patch is None:
+            zone = [along[i][0] for along, i in zip(self.shares, at, strict=True)]
+            needed = [_part(r, z)[0] for r, z in zip(region[-3:], zone, strict=True)]
+            piece = None if kept is None else kept.take(key, needed)
+            if piece is None:
                 patch = self.supply.patch(read, None if t is None else region[0][t], at)
-            taken = self._put(out[t] if t is not None else out, patch, region, at, cropped)
+                piece = Piece(patch, tuple(r.start for r in self.tiling.box(at)))
+            taken = self._put(out[t] if t is not None else out, piece, region, at, cropped)
             if kept is not None:
-                zone = math.prod(len(along[i][0]) for along, i in zip(self.shares, at, strict=True))
-                kept.keep(key, patch, taken, zone * math.prod(patch.shape[:-3]))
+                lead = piece.values.shape[:-3]
+                every = tuple(len(r) for r in region[1 if self.timed else 0 : -3]) == lead
+                full = math.prod(lead) * math.prod(map(len, zone))
+                kept.keep(key, piece, region[-3:] if every else None, zone, taken, full)
         return out.astype(self.dtype, copy=False)
 
     def _touched(self, region: Region) -> Iterator[tuple[int | None, tuple[int, int, int]]]:
@@ -286,29 +293,40 @@ class AssembledArray(LazyArray):
             t, z, y, x = (chosen[loops.index(k)] for k in range(4))
             yield t if self.timed else None, (z, y, x)
 
-    def _put(self, out: Block, patch: Block, region: Region, at: tuple[int, int, int], cropped: bool) -> int:
+    def _put(self, out: Block, piece: Piece, region: Region, at: tuple[int, int, int], cropped: bool) -> int:
         """Put what a patch gives to a region; the number of voxels that it is."""
         here: list[Any] = []
         there: list[Any] = []
         scale: list[Weights] = []
-        for axis, (r, box) in enumerate(zip(region[-3:], self.tiling.box(at), strict=True)):
+        for axis, (r, begin) in enumerate(zip(region[-3:], piece.first, strict=True)):
             zone, share = self.shares[axis][at[axis]]
             part = _part(r, zone)
             first = (part.start - r.start) // r.step
             here.append(slice(first, first + len(part)))
-            there.append(slice(part.start - box.start, part[-1] + 1 - box.start, r.step))
+            there.append(slice(part.start - begin, part[-1] + 1 - begin, r.step))
             scale.append(share[part.start - zone.start : part[-1] + 1 - zone.start : r.step])
         channels = [slice(r.start, r.stop, r.step) for r in region[1 if self.timed else 0 : -3]]
-        values = patch[(*channels, *there)]
+        values = piece.values[(*channels, *there)]
         if cropped:
             out[(..., *here)] = values
         else:
-            z, y, x = scale
-            out[(..., *here)] += values * (z[:, None, None] * y[:, None] * x)
+            _add_weighted(out[(..., *here)], values, scale)
         return values.size
 
     def __dask_tokenize__(self) -> Any:
         return ("chunkimg-assembled", self.supply.token(), self.tiling, self.shape, self.dtype.str, self.weights)
+
+
+def _add_weighted(out: Block, values: Block, scale: Sequence[Weights]) -> None:
+    """Add values, times the product of weights along z, y, x."""
+    z, y, x = scale
+    fits = values.dtype == np.float32 and values.dtype.isnative and values.strides[-1] == 4 and out.strides[-1] == 8
+    kernel = blend_kernel() if fits and values.size >= _WORTH else None
+    if kernel is None:
+        out += values * (z[:, None, None] * y[:, None] * x)
+        return
+    for at in np.ndindex(*values.shape[:-3]):
+        kernel(out[at], values[at], scale)
 
 
 def _part(r: range, zone: range) -> range:
@@ -316,40 +334,3 @@ def _part(r: range, zone: range) -> range:
     first = max(0, -(-(zone.start - r.start) // r.step))
     stop = min(len(r), -(-(zone.stop - r.start) // r.step))
     return r[first : max(first, stop)]
-
-
-class _Kept:
-    """Patches that are not used up yet."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.memory: dict[tuple[int, ...], Block] = {}
-        #: voxels that no region has taken
-        self.left: dict[tuple[int, ...], int] = {}
-        self.size = 0
-
-    def take(self, key: tuple[int, ...]) -> Block | None:
-        """A patch, if it is there."""
-        if key in self.memory or key not in self.left:
-            return self.memory.get(key)
-        found: Block = np.load(self._file(key), mmap_mode="r")
-        return found
-
-    def keep(self, key: tuple[int, ...], patch: Block, taken: int, zone: int) -> None:
-        """Keep a patch, of which some voxels were taken, if any of its zone are left."""
-        new = key not in self.left
-        self.left[key] = self.left.get(key, zone) - taken
-        if self.left[key] <= 0:
-            del self.left[key]
-            if key in self.memory:
-                self.size -= self.memory.pop(key).nbytes
-            elif not new:
-                self._file(key).unlink()
-        elif new and self.size + patch.nbytes <= _KEPT:
-            self.memory[key] = patch
-            self.size += patch.nbytes
-        elif new:
-            np.save(self._file(key), patch)
-
-    def _file(self, key: tuple[int, ...]) -> Path:
-        return self.folder / ("_".join(map(str, key)) + ".npy")

@@ -51,18 +51,31 @@ class Corners:
 
     Attributes
     ----------
-    low, high : ndarray of int, shape (3, N)
-        Index along z, y, x of the first and the last voxel.
-    part : ndarray, shape (3, N)
-        How much the last one counts, from 0 to below 1; 0 where it is the first one.
+    at : ndarray, shape (N, 3)
+        Fractional indices along z, y, x of each point; `corners_of` makes them.
+    linear : bool
+        Whether there are two: else it is the nearest one.
     """
 
-    low: Indices
-    high: Indices
-    part: Array
+    at: Array
+    linear: bool
 
     def __len__(self) -> int:
-        return int(self.low.shape[1])
+        return len(self.at)
+
+    def of(self, some: slice | Indices) -> tuple[Indices, Indices, Array]:
+        """Voxels of some points, shape (3, n) each: the first, the last, and how much the last one counts.
+
+        That is from 0 to below 1; 0 where it is the first one.
+        """
+        at = np.ascontiguousarray((self.at[some] if isinstance(some, slice) else self.at.take(some, 0)).T)
+        if not self.linear:
+            # halfway is up, as of ITK's Math::RoundHalfIntegerUp
+            nearest = np.floor(at + 0.5).astype(np.int64)
+            return nearest, nearest, np.zeros(nearest.shape)
+        first = at.astype(np.int64)
+        part = at - first
+        return first, first + (part > 0), part
 
 
 def check_method(method: str) -> str:
@@ -82,15 +95,13 @@ def corners_of(at: Array, method: str) -> Corners:
     method : str
         One of :data:`METHODS`.
     """
-    halves = np.rint(2 * at) / 2
-    at = np.where(np.abs(at - halves) < _ROUNDING, halves, at)
-    if check_method(method) != "linear":
-        # halfway is up, as of ITK's Math::RoundHalfIntegerUp
-        nearest = np.floor(at + 0.5).astype(np.int64)
-        return Corners(nearest, nearest, np.zeros(nearest.shape))
-    first = at.astype(np.int64)
-    part = at - first
-    return Corners(first, first + (part > 0), part)
+    linear = check_method(method) == "linear"
+    out = np.empty((at.shape[1], 3))
+    for start in range(0, len(out), _PIECE):
+        here = at[:, start : start + _PIECE]
+        halves = np.rint(2 * here) / 2
+        out[start : start + _PIECE] = np.where(np.abs(here - halves) < _ROUNDING, halves, here).T
+    return Corners(out, linear)
 
 
 def value_type(stored: np.dtype[Any], scaling: Scaling | None, method: str) -> np.dtype[Any]:
@@ -132,6 +143,14 @@ class Voxels:
         else:
             values = self._line.take(z * self._steps[0] + y * self._steps[1] + x, -1)
         return values if self.scaling is None else self.scaling.apply(values)
+
+    def around(self, ends: Sequence[tuple[Indices, Indices]]) -> list[Block]:
+        """Values at the eight voxels of which two indices along z, y, x are given each, x fastest."""
+        if self._line is None:
+            return [self.at(z, y, x) for z, y, x in itertools.product(*ends)]
+        planes, rows = ([i * n for i in pair] for pair, n in zip(ends, self._steps, strict=False))
+        values = [self._line.take(at + x, -1) for at in (p + r for p in planes for r in rows) for x in ends[2]]
+        return values if self.scaling is None else [self.scaling.apply(v) for v in values]
 
 
 def weighted(
@@ -230,7 +249,7 @@ def blended(voxels: Voxels, first: Sequence[Indices], last: Sequence[Indices], p
     for start in range(0, len(first[0]), step):
         s = slice(start, start + step)
         ends = [(a[s], b[s]) for a, b in zip(first, last, strict=True)]
-        values = [voxels.at(z, y, x) for z, y, x in itertools.product(*ends)]
+        values = voxels.around(ends)
         # of eight corners pairs along x, then along y, then along z
         for part in parts[::-1]:
             values = [_between(a, b, part[s], kind) for a, b in zip(values[::2], values[1::2], strict=True)]
