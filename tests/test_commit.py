@@ -216,3 +216,40 @@ def test_a_link_as_destination_is_followed(tmp_path):
     image().img.save(tmp_path / "a.nii", overwrite=True)
     assert (tmp_path / "a.nii").is_symlink()
     assert ci.open_image(tmp_path / "big" / "real.nii").equals(image())
+
+
+class Rewriting:
+    """A progress that writes other voxels into the source, as `cp` would, or under its name."""
+
+    def __init__(self, path, data, inplace):
+        self.path, self.data, self.inplace, self.done = path, data, inplace, False
+
+    def start(self, total):
+        pass
+
+    def __call__(self, count):
+        if self.done:
+            return
+        self.done = True
+        other = self.path if self.inplace else self.path.with_suffix(".new")
+        with open(other, "r+b" if self.inplace else "wb") as file:
+            file.write(self.data)
+        os.utime(other, ns=(1, 1))
+        os.replace(other, self.path)
+
+
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz", "b.nrrd", "b.ome.zarr"])
+@pytest.mark.parametrize("inplace", [True, False])
+def test_a_file_that_is_written_into_while_it_is_read_is_not_taken_for_one_image(tmp_path, name, inplace):
+    image(130).img.save(tmp_path / "a.nii")
+    image(130, 5000).img.save(tmp_path / "other.nii")
+    before, other = ci.open_image(tmp_path / "a.nii").values, (tmp_path / "other.nii").read_bytes()
+    progress = Rewriting(tmp_path / "a.nii", other, inplace)
+    try:
+        ci.convert(tmp_path / "a.nii", tmp_path / name, budget=1 << 20, progress=progress)
+    except ci.FormatError as error:
+        assert "has changed since it was opened" in str(error)
+        assert not (tmp_path / name).exists()
+    else:
+        # what has lost its name is read to its end
+        assert not inplace and np.array_equal(ci.open_image(tmp_path / name).values, before)
