@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,3 +254,83 @@ def test_a_file_that_is_written_into_while_it_is_read_is_not_taken_for_one_image
     else:
         # what has lost its name is read to its end
         assert not inplace and np.array_equal(ci.open_image(tmp_path / name).values, before)
+
+
+def test_a_writer_killed_before_it_removed_the_partial_name_harms_nobody(tmp_path):
+    """A file appears by a second link: one killed between that and the unlinking of the first leaves both."""
+    image(20, 5).img.save(tmp_path / "a.nii")
+    os.link(tmp_path / "a.nii", tmp_path / ".a.nii.partial")
+    os.rename(tmp_path / "a.nii", tmp_path / "kept.nii")
+    image().img.save(tmp_path / "a.nii")
+    assert ci.open_image(tmp_path / "kept.nii").equals(image(20, 5))
+    assert ci.open_image(tmp_path / "a.nii").equals(image())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii", "kept.nii"]
+    os.link(tmp_path / "a.nii", tmp_path / ".a.nii.partial")
+    with pytest.raises(KeyboardInterrupt):
+        image(20).img.save(tmp_path / "a.nii", overwrite=True, progress=Failing(KeyboardInterrupt()))
+    assert ci.open_image(tmp_path / "a.nii").equals(image())
+
+
+class Removing:
+    """A progress that removes what is being written, as a user would who takes it for a left-over."""
+
+    def __init__(self, path):
+        self.path, self.done = path, False
+
+    def start(self, total):
+        pass
+
+    def __call__(self, count):
+        if self.done:
+            return
+        self.done = True
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink()
+            self.path.write_bytes(b"of the next writer")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])
+def test_what_was_removed_while_it_was_written_does_not_appear_in_part(tmp_path, name):
+    image(130).img.save(tmp_path / "source.nii")
+    progress = Removing(tmp_path / f".{name}.partial")
+    with pytest.raises((ci.FormatError, OSError), match=r"removed while it was being written|No such file"):
+        ci.convert(tmp_path / "source.nii", tmp_path / name, budget=1 << 20, progress=progress)
+    assert progress.done and not (tmp_path / name).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are two renames")
+def test_a_store_is_replaced_in_one_step(tmp_path, monkeypatch):
+    """At any moment the old one or the new one is there under its name; nothing half-removed opens."""
+    image(20, 5).img.save(tmp_path / "a.ome.zarr")
+    seen = []
+
+    def looking(name):
+        real = getattr(os, name)
+
+        def call(*args, **kwargs):
+            seen.append(ci.open_image(tmp_path / "a.ome.zarr", chunks=None).shape[0])
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, call)
+
+    looking("rename")
+    looking("rmdir")
+    image().img.save(tmp_path / "a.ome.zarr", overwrite=True)
+    assert seen[0] == 20 and seen[-1] == 40
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+def test_what_is_being_removed_does_not_open(tmp_path, monkeypatch):
+    """Killed while it removes the old store, a writer leaves none that opens, and the next one removes it."""
+    image(20, 5).img.save(tmp_path / "a.ome.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            image().img.save(tmp_path / "a.ome.zarr", overwrite=True)
+    assert ci.open_image(tmp_path / "a.ome.zarr").equals(image())
+    left = tmp_path / ".a.ome.zarr.replaced"
+    assert left.is_dir() and not (left / "zarr.json").exists()
+    image(value=1).img.save(tmp_path / "a.ome.zarr", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
