@@ -24,13 +24,15 @@ def image(n=40, value=0):
 SLOW = """
 import sys, time
 import chunkimg as ci
-from chunkimg.io import copy as engine
-step = engine._finish
-def slow(*a):
-    print("slab", flush=True)
-    time.sleep(0.02)
-    return step(*a)
-engine._finish = slow
+from chunkimg.io import copy as engine, zarr_append
+def slowed(step):
+    def slow(*a):
+        print("piece", flush=True)
+        time.sleep(0.02)
+        return step(*a)
+    return slow
+engine._finished = slowed(engine._finished)
+zarr_append.ArrayWriter._do = slowed(zarr_append.ArrayWriter._do)
 print("start", flush=True)
 options = eval(sys.argv[4]) if len(sys.argv) > 4 else {}
 ci.convert(sys.argv[1], sys.argv[2], budget=1 << 20, overwrite=len(sys.argv) > 3, **options)
@@ -50,7 +52,7 @@ def kill_after(tmp_path, dest, lines, *more):
     os.kill(process.pid, signal.SIGKILL)
     seen += [line.strip() for line in process.stdout]
     process.stdout.close()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL or "done" in seen, "it ended by itself: nothing was tried"
     return "done" in seen
 
 
@@ -334,3 +336,51 @@ def test_what_is_being_removed_does_not_open(tmp_path, monkeypatch):
     assert left.is_dir() and not (left / "zarr.json").exists()
     image(value=1).img.save(tmp_path / "a.ome.zarr", overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+class Watching:
+    """A progress that notes what is in a folder."""
+
+    def __init__(self, folder):
+        self.folder, self.seen = folder, set()
+
+    def start(self, total):
+        pass
+
+    def __call__(self, count):
+        self.seen |= {p.name for p in self.folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out.hdr", "out.nhdr"])
+def test_temporary_files_of_killed_writers_are_removed(tmp_path, name, monkeypatch):
+    monkeypatch.setattr("chunkimg.lazy._TURNED", 1 << 16)
+    image(70).img.save(tmp_path / "a.nii.gz")
+    turned = ci.open_image(tmp_path / "a.nii.gz", chunks=None).isel(z=slice(None, None, -1))
+    voxels = {"out.hdr": "out.img", "out.nhdr": "out.raw"}.get(name, name)
+    work = tmp_path / "work"
+    (work / f".{voxels}.scratch").mkdir(parents=True)
+    for left in (f".{voxels}.scratch/voxels", f".{voxels}.partial", *([f".{name}.replaced"] if name != voxels else [])):
+        (work / left).write_bytes(b"of a killed writer")
+    watching = Watching(work)
+    turned.img.save(work / name, budget=1 << 20, progress=watching)
+    assert f".{voxels}.scratch" in watching.seen
+    assert all(n.startswith((f".{name}.", f".{voxels}.")) for n in watching.seen)
+    assert {p.name for p in work.iterdir()} == {name, voxels}
+    assert np.array_equal(ci.open_image(work / name).values, turned.values)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
+def test_sigterm_removes_what_is_half_written(tmp_path):
+    """As schedulers send it, and `kill`."""
+    image(130).img.save(tmp_path / "source.nii")
+    work = tmp_path / "work"
+    work.mkdir()
+    slow = SLOW.split('print("start"')[0] + "from chunkimg.cli import main\nsys.argv[0] = 'chunkimg'\nmain()\n"
+    command = [sys.executable, "-c", slow, "convert", tmp_path / "source.nii", work / "a.ome.zarr", "--memory", "16"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(4):
+            process.stdout.readline()
+        process.terminate()
+        _, said = process.communicate()
+    assert process.returncode == 1 and said.strip() == "chunkimg: interrupted; nothing was written"
+    assert list(work.iterdir()) == []
