@@ -210,9 +210,21 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
         click.echo(f"chunkimg: warning: {message}", err=True)
 
 
+def _stop_when_told() -> None:
+    """Take SIGTERM, as schedulers send it, for Ctrl-C: what is half-written and temporary is removed. Once."""
+    import signal
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def main() -> None:
     """Run the command line."""
     keep_memory()
+    _stop_when_told()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
     try:

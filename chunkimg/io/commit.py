@@ -17,6 +17,7 @@ __all__ = [
     "partial_directory",
     "partial_file",
     "partial_name",
+    "scratch_folder",
     "set_aside",
     "write_at",
 ]
@@ -54,6 +55,8 @@ def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
     fd = _open_locked(partial)
     try:
         os.ftruncate(fd, 0)
+        if os.path.lexists(scratch := _scratch_name(dest)):
+            _remove(scratch)
         yield fd
         _require_ours(fd, partial)
         _place(partial, dest, overwrite)
@@ -62,6 +65,24 @@ def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
         raise
     finally:
         os.close(fd)
+
+
+@contextmanager
+def scratch_folder(dest: Path) -> Iterator[str]:
+    """A folder for temporary files beside a file that `partial_file` writes.
+
+    What a killed writer leaves of it is removed by the next one of the same destination.
+    """
+    scratch = _scratch_name(dest)
+    scratch.mkdir(0o700)
+    try:
+        yield str(scratch)
+    finally:
+        _remove(scratch)
+
+
+def _scratch_name(dest: Path) -> Path:
+    return dest.with_name(f".{dest.name}.scratch")
 
 
 @contextmanager
@@ -82,8 +103,8 @@ def set_aside(path: Path) -> Iterator[Callable[[], None]]:
         if taken:
             os.replace(aside, path)
         raise
-    if taken:
-        aside.unlink()
+    # or what a killed writer left there
+    aside.unlink(missing_ok=True)
 
 
 def write_at(fd: int, data: bytes, position: int) -> None:
