@@ -384,3 +384,40 @@ def test_sigterm_removes_what_is_half_written(tmp_path):
         _, said = process.communicate()
     assert process.returncode == 1 and said.strip() == "chunkimg: interrupted; nothing was written"
     assert list(work.iterdir()) == []
+
+
+class Replacing:
+    """A progress that puts another image in the place of the source, as another process would."""
+
+    def __init__(self, source, by):
+        self.source, self.by, self.done = source, by, False
+
+    def start(self, total):
+        pass
+
+    def __call__(self, count):
+        if not self.done:
+            self.done = True
+            os.rename(self.source, self.source.with_name("before"))
+            os.rename(self.by, self.source)
+
+
+@pytest.mark.parametrize("name", ["b.nii", "b.nii.gz", "b.ome.zarr"])
+def test_a_store_that_is_replaced_while_it_is_read_is_not_taken_for_one_image(tmp_path, name):
+    for k, source in enumerate(("a", "other")):
+        image(130, 5000 * k).img.save(tmp_path / f"{source}.zarr", chunks=32)
+    progress = Replacing(tmp_path / "a.zarr", tmp_path / "other.zarr")
+    with pytest.raises((ci.FormatError, FileNotFoundError), match=r"replaced since it was opened|not there any more"):
+        ci.convert(tmp_path / "a.zarr", tmp_path / name, budget=1 << 20, progress=progress)
+    assert progress.done and not (tmp_path / name).exists()
+
+
+def test_an_array_that_grows_or_is_told_more_stays_open(tmp_path):
+    import zarr
+
+    image().img.save(tmp_path / "a.zarr")
+    opened = ci.open_image(tmp_path / "a.zarr", chunks=None)
+    array = zarr.open_array(tmp_path / "a.zarr" / "image", mode="r+")
+    array.attrs["note"] = "told later"
+    array.resize((50, 40, 40))
+    np.testing.assert_array_equal(opened.values, image().values)
