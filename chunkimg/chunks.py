@@ -265,7 +265,7 @@ def regions(
     first: int = 0,
     stop: int | None = None,
 ) -> Iterator[Region]:
-    """Cut an array into blocks, in the order of `order` (axes from slowest to fastest); those from `first` to `stop`."""
+    """Cut an array into blocks, in the order of `order` (axes from slowest to fastest); some from `first` to `stop`."""
     axes = list(order) if order is not None else list(range(len(shape)))
     starts = [range(0, shape[a], block[a]) for a in axes]
     for corner in itertools.islice(itertools.product(*starts), first, stop):
