@@ -27,6 +27,8 @@ _INT16_MAX = 32767
 def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     """Write ``.nii``, ``.nii.gz``, or a ``.hdr``/``.img`` pair, slab by slab."""
     options.refuse_of_zarr(dest, "NIfTI")
+    if options.encoding is not None:
+        raise FormatError(f"{dest}: encoding= is for NRRD files; NIfTI files are gzip where their name ends in .gz")
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
