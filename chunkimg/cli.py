@@ -57,9 +57,9 @@ def cli() -> None:
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
 
-    The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .zarr. Stored values,
-    intensity scaling and headers are kept; NIfTI to Zarr and back gives the same bytes. NRRD has no intensity
-    scaling: scaled values are written.
+    The suffix of DST chooses the format: .nii, .hdr or .img (a pair), each also with .gz behind; .nrrd, .nhdr; .zarr,
+    .zarr.zip or .ozx. Stored values, intensity scaling and headers are kept; NIfTI to Zarr and back gives the same
+    bytes. NRRD has no intensity scaling: scaled values are written.
 
     \b
       chunkimg convert ct.nii.gz ct.ome.zarr --pyramid
