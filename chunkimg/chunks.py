@@ -258,11 +258,17 @@ def block_shape(
     return tuple(block)
 
 
-def regions(shape: Sequence[int], block: Sequence[int], order: Sequence[int] | None = None) -> Iterator[Region]:
-    """Cut an array into blocks, in the order of `order` (axes from slowest to fastest)."""
+def regions(
+    shape: Sequence[int],
+    block: Sequence[int],
+    order: Sequence[int] | None = None,
+    first: int = 0,
+    stop: int | None = None,
+) -> Iterator[Region]:
+    """Cut an array into blocks, in the order of `order` (axes from slowest to fastest); some from `first` to `stop`."""
     axes = list(order) if order is not None else list(range(len(shape)))
     starts = [range(0, shape[a], block[a]) for a in axes]
-    for corner in itertools.product(*starts):
+    for corner in itertools.islice(itertools.product(*starts), first, stop):
         out: list[range] = [range(0)] * len(shape)
         for a, at in zip(axes, corner, strict=True):
             out[a] = range(at, min(at + block[a], shape[a]))

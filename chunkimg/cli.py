@@ -57,9 +57,9 @@ def cli() -> None:
 def convert(src: str, dst: str, **options: Any) -> None:
     """Convert SRC to DST, or a part of it, in bounded memory.
 
-    The suffix of DST chooses the format: .nii, .nii.gz, .hdr or .img (a pair), .nrrd, .nhdr, .zarr. Stored values,
-    intensity scaling and headers are kept; NIfTI to Zarr and back gives the same bytes. NRRD has no intensity
-    scaling: scaled values are written.
+    The suffix of DST chooses the format: .nii, .hdr or .img (a pair), each also with .gz behind; .nrrd, .nhdr; .zarr,
+    .zarr.zip or .ozx. Stored values, intensity scaling and headers are kept; NIfTI to Zarr and back gives the same
+    bytes. NRRD has no intensity scaling: scaled values are written.
 
     \b
       chunkimg convert ct.nii.gz ct.ome.zarr --pyramid
@@ -210,9 +210,21 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
         click.echo(f"chunkimg: warning: {message}", err=True)
 
 
+def _stop_when_told() -> None:
+    """Take SIGTERM, as schedulers send it, for Ctrl-C: what is half-written and temporary is removed. Once."""
+    import signal
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def main() -> None:
     """Run the command line."""
     keep_memory()
+    _stop_when_told()
     warnings.simplefilter("default", ChunkImgWarning)
     warnings.showwarning = _show_warning
     try:

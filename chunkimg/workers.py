@@ -160,7 +160,15 @@ def start(function: Callable[[Item], Any], items: Iterable[Item]) -> Pending:
     source = iter(items)
     first = list(itertools.islice(source, thread_count()))
     work = _Work(function, itertools.chain(first, source))
-    return Pending([pool().submit(work.run) for _ in first], work)
+    workers: list[Future[None]] = []
+    try:
+        for _ in first:
+            workers.append(pool().submit(work.run))
+    except BaseException:
+        # nobody would wait for what has begun
+        Pending(workers, work).abandon()
+        raise
+    return Pending(workers, work)
 
 
 def each(function: Callable[[Item], Any], items: Iterable[Item]) -> None:

@@ -74,3 +74,10 @@ def test_what_is_derived_prepares_its_source():
     assert isinstance(view, Derived)
     view.prepare()
     assert source.count == 1 and list(view.leaves()) == [source]
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.ome.zarr"])
+def test_an_encoding_is_that_of_nrrd(tmp_path, name):
+    with pytest.raises(ci.FormatError, match="encoding= is for NRRD"):
+        ci.from_array(np.zeros((2, 3, 4), "i2")).img.save(tmp_path / name, encoding="gzip")
+    assert list(tmp_path.iterdir()) == []

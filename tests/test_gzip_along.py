@@ -1,6 +1,7 @@
 """The index of a gzip file that is made while all of it is read for something else."""
 
 import os
+import shutil
 import zlib
 
 import nibabel as nib
@@ -278,6 +279,28 @@ def test_disk_full_on_the_way(scan, tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(ci.open_image(tmp_path / "a.nrrd").values, voxels())
     assert [name for name in cached(tmp_path) if name.endswith(gzip_access.SUFFIX)] == []
+
+
+def test_cache_folder_removed_on_the_way(scan, tmp_path, monkeypatch):
+    real = IndexRecorder.finish
+    monkeypatch.setattr(IndexRecorder, "finish", lambda self: (shutil.rmtree(tmp_path / "cache"), real(self)))
+    ci.convert(scan, tmp_path / "a.nii")
+    assert (tmp_path / "a.nii").read_bytes()[352:] == voxels().tobytes()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_indexes_that_killed_processes_left_are_removed(scan, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    old, young, other = (f".x.nii.gz.ci-index.{k:08x}.partial" for k in range(3))
+    other += ".txt"
+    for name in (old, young, other):
+        (folder / name).write_bytes(b"half")
+    for name in (old, other):
+        os.utime(folder / name, (1e9, 1e9))
+    ci.convert(scan, tmp_path / "a.nii")
+    left = {p.name for p in folder.iterdir()}
+    assert old not in left and {young, other} < left and len(left) == 3
 
 
 def test_read_backwards_and_again(scan, tmp_path):

@@ -562,3 +562,17 @@ def test_threads_of_a_reader_end(scan):
     _ = array[:, 4]
     assert not [t for t in threading.enumerate() if t.name.startswith("chunkimg-")]
     assert gzip_read.thread_count() >= 1
+
+
+def test_flipped_bits_are_noticed_by_whoever_reads_the_last_voxel(scan):
+    """Most decode to other voxels, some to more of them, without an error: what tells is the checksum behind them."""
+    path, _ = scan
+    content = gzip.decompress(Path(path).read_bytes())
+    stream = bytearray(gzip.compress(content, 6))
+    random = np.random.default_rng(0)
+    for at in random.integers(len(stream) // 4, len(stream) - 9, 60):
+        stream[at] ^= 4
+        Path(path).write_bytes(stream)
+        with pytest.raises(ci.FormatError):
+            lazy(path, False)[:]
+        stream[at] ^= 4

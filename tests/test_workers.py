@@ -119,6 +119,33 @@ def test_an_interrupt_leaves_nothing_running(monkeypatch):
     assert len(done) == count
 
 
+def test_an_interrupt_while_work_is_given_out_leaves_nothing_running(monkeypatch):
+    done, begun = [], threading.Event()
+
+    def work(k):
+        begun.set()
+        time.sleep(0.005)
+        done.append(k)
+
+    real, first = workers.pool, []
+
+    def interrupted():
+        if first:
+            begun.wait()
+            raise KeyboardInterrupt
+        first.append(1)
+        return real()
+
+    monkeypatch.setattr(workers, "thread_count", lambda: 2)
+    monkeypatch.setattr(workers, "pool", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(work, range(1000))
+    count = len(done)
+    assert count < 100
+    time.sleep(0.1)
+    assert len(done) == count
+
+
 def test_workers_that_call_workers_do_not_deadlock():
     done = []
 

@@ -17,6 +17,7 @@ __all__ = [
     "partial_directory",
     "partial_file",
     "partial_name",
+    "scratch_folder",
     "set_aside",
     "write_at",
 ]
@@ -54,13 +55,34 @@ def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
     fd = _open_locked(partial)
     try:
         os.ftruncate(fd, 0)
+        if os.path.lexists(scratch := _scratch_name(dest)):
+            _remove(scratch)
         yield fd
+        _require_ours(fd, partial)
         _place(partial, dest, overwrite)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)
+
+
+@contextmanager
+def scratch_folder(dest: Path) -> Iterator[str]:
+    """A folder for temporary files beside a file that `partial_file` writes.
+
+    What a killed writer leaves of it is removed by the next one of the same destination.
+    """
+    scratch = _scratch_name(dest)
+    scratch.mkdir(0o700)
+    try:
+        yield str(scratch)
+    finally:
+        _remove(scratch)
+
+
+def _scratch_name(dest: Path) -> Path:
+    return dest.with_name(f".{dest.name}.scratch")
 
 
 @contextmanager
@@ -81,8 +103,8 @@ def set_aside(path: Path) -> Iterator[Callable[[], None]]:
         if taken:
             os.replace(aside, path)
         raise
-    if taken:
-        aside.unlink()
+    # or what a killed writer left there
+    aside.unlink(missing_ok=True)
 
 
 def write_at(fd: int, data: bytes, position: int) -> None:
@@ -117,13 +139,26 @@ def _open_locked(partial: Path) -> int:
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             _lock(fd, partial)
-            if os.path.lexists(partial) and os.path.samestat(os.fstat(fd), os.stat(partial)):
-                return fd
+            if _is_at(fd, partial):
+                if os.fstat(fd).st_nlink == 1:
+                    return fd
+                # a writer that was killed had given it its name already: it is complete, and not to be written into
+                partial.unlink()
         except BaseException:
             os.close(fd)
             raise
-        # another writer renamed it between open and lock: it is theirs
+        # else another writer renamed it between open and lock: it is theirs
         os.close(fd)
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether what is open is still what has this name."""
+    return os.path.lexists(path) and os.path.samestat(os.fstat(fd), os.stat(path))
+
+
+def _require_ours(fd: int, partial: Path) -> None:
+    if not _is_at(fd, partial):
+        raise FormatError(f"{partial} was removed while it was being written; nothing was put in place, write again")
 
 
 @contextmanager
@@ -144,6 +179,8 @@ def partial_directory(dest: Path, overwrite: bool = False, resume: bool = False)
             if not resume:
                 empty_folder(partial)
             yield partial
+            if fd >= 0:
+                _require_ours(fd, partial)
             _swap(partial, dest, overwrite)
         except BaseException:
             if not resume:
@@ -166,35 +203,58 @@ def _abandon(partial: Path) -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Remove what is in a folder."""
+    """Remove what is in a folder, files first: a store without its root metadata does not open."""
     import shutil
 
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
+    entries = [(entry.is_dir() and not entry.is_symlink(), entry) for entry in folder.iterdir()]
+    for is_folder, entry in sorted(entries):
+        if is_folder:
             shutil.rmtree(entry)
         else:
             entry.unlink()
 
 
 def _swap(partial: Path, dest: Path, overwrite: bool) -> None:
-    if not os.path.lexists(dest):
-        os.rename(partial, dest)
-        return
-    if not overwrite and not (dest.is_dir() and not any(dest.iterdir())):
-        raise FileExistsError(f"{dest} has appeared while it was being written, and is not replaced")
     old = dest.with_name(f".{dest.name}.replaced")
-    if os.path.lexists(old):
+    there = os.path.lexists(dest)
+    if there:
+        if not overwrite and not (dest.is_dir() and not any(dest.iterdir())):
+            raise FileExistsError(f"{dest} has appeared while it was being written, and is not replaced")
+        if os.path.lexists(old):
+            _remove(old)
+        if not _exchanged(partial, dest, old):
+            os.rename(dest, old)
+            os.rename(partial, dest)
+    else:
+        os.rename(partial, dest)
+    # or of a writer that was killed before it came to this
+    if os.path.lexists(old) and (there or overwrite):
         _remove(old)
-    os.rename(dest, old)
-    os.rename(partial, dest)
-    _remove(old)
+
+
+def _exchanged(partial: Path, dest: Path, old: Path) -> bool:
+    """Exchange two folders in one step (renameat2(2)), what was replaced being `old` then; False where that cannot be.
+
+    The complete one is called `old` first: as soon as nothing is called `partial`, the next writer may begin.
+    """
+    import ctypes
+
+    here, exchange = -100, 2
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    os.rename(partial, old)
+    if rename(here, os.fsencode(old), here, os.fsencode(dest), exchange) == 0:
+        return True
+    os.rename(old, partial)
+    return False
 
 
 def _remove(path: Path) -> None:
-    import shutil
-
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        empty_folder(path)
+        path.rmdir()
     else:
         path.unlink()
 

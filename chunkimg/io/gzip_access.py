@@ -9,7 +9,9 @@ used; only speed depends on it.
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,6 +35,9 @@ __all__ = ["SUFFIX", "GzipAccess", "cache_folder", "is_index"]
 SUFFIX = ".ci-index"
 #: bytes of all indexes in the cache folder
 CACHE_LIMIT = 1 << 30
+#: names of indexes that are being made, and seconds after which none is any more
+_UNFINISHED = re.compile(re.escape(SUFFIX) + r"\.[0-9a-f]{8}\.partial$")
+_DAY = 24 * 3600
 #: content that is decoded rather than indexed
 WORTH = 16 << 20
 
@@ -255,6 +260,7 @@ class _NewIndex:
         self._partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         self.fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         self._source = source
+        _sweep(folder)
 
     def __enter__(self) -> _NewIndex:
         # windows are parts of the image: who may not read the one may not read the other
@@ -272,12 +278,22 @@ class _NewIndex:
     def __exit__(self, *_: object) -> None:
         self._close()
         if not self._kept:
-            os.unlink(self._partial)
+            # whoever cleared the folder meanwhile has done it
+            with suppress(FileNotFoundError):
+                os.unlink(self._partial)
 
     def _close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left of new indexes: nobody makes one for a day."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if _UNFINISHED.search(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY:
+                os.unlink(entry.path)
 
 
 def _prune(kept: str) -> None:

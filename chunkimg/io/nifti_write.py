@@ -27,6 +27,8 @@ _INT16_MAX = 32767
 def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     """Write ``.nii``, ``.nii.gz``, or a ``.hdr``/``.img`` pair, slab by slab."""
     options.refuse_of_zarr(dest, "NIfTI")
+    if options.encoding is not None:
+        raise FormatError(f"{dest}: encoding= is for NRRD files; NIfTI files are gzip where their name ends in .gz")
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
@@ -41,7 +43,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
         stored = Stored(dtype, order, "gzip" if compressed else "", level)
         inside: dict[str, Any] = {"lead" if compressed else "head": prefix}
         with partial_file(path, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, path.parent, **inside)
+            write_voxels(volume.data, fd, stored, options, path, **inside)
         return
     stem, tail = bare[:-4], dest[len(bare) :]
     image = check_destination(stem + ".img" + tail, options.overwrite)
@@ -51,7 +53,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     with partial_file(header, options.overwrite) as header_fd:
         with set_aside(header) as take_away, partial_file(image, options.overwrite) as fd:
             stored = Stored(dtype, order, "gzip" if compressed else "", level)
-            write_voxels(volume.data, fd, stored, options, image.parent)
+            write_voxels(volume.data, fd, stored, options, image)
             take_away()
         if compressed:
             with GzipWriter(header_fd, level) as sink:

@@ -57,7 +57,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     if path.name.lower().endswith(".nrrd"):
         head, stored = build_header(volume, dest, coding, None, options.gzip_level)
         with partial_file(path, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, path.parent, head=head)
+            write_voxels(volume.data, fd, stored, options, path, head=head)
         return
     beside = path.with_name(path.name[:-5] + _SUFFIXES[coding])
     _check_beside(volume, path, beside, options)
@@ -65,7 +65,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     with partial_file(path, options.overwrite) as header_fd:
         # the header is what makes the image open: it goes first and comes last
         with set_aside(path) as take_away, partial_file(beside, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, path.parent)
+            write_voxels(volume.data, fd, stored, options, beside)
             take_away()
         write_at(header_fd, head, 0)
 

@@ -96,15 +96,22 @@ class FileSource:
 
     @contextmanager
     def open_checked(self) -> Iterator[int]:
-        """A file descriptor of the file, if it is still the one that was opened."""
+        """A file descriptor of the file, if it is still the one that was opened, and stays it until it is closed.
+
+        A file that another takes the name of meanwhile is read to its end; one that is written into is not.
+        """
         fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            found = os.fstat(fd)
-            if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
-                raise FormatError(f"{self.path}: the file has changed since it was opened; open it again")
+            self._require_same(fd)
             yield fd
+            self._require_same(fd)
         finally:
             os.close(fd)
+
+    def _require_same(self, fd: int) -> None:
+        found = os.fstat(fd)
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise FormatError(f"{self.path}: the file has changed since it was opened; open it again")
 
     def token(self) -> tuple[Any, ...]:
         """What identifies the content."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..chunks import block_shape, regions, slab_bytes
 from ..lazy import Block, LazyArray, Region
-from .commit import write_at
+from .commit import scratch_folder, write_at
 from .copy import copy
 from .encoders import Sink, open_encoder
 from .format import WriteOptions
@@ -48,7 +48,7 @@ def write_voxels(
     fd: int,
     stored: Stored,
     options: WriteOptions,
-    folder: Path,
+    dest: Path,
     *,
     head: bytes = b"",
     lead: bytes = b"",
@@ -65,8 +65,8 @@ def write_voxels(
         How.
     options : WriteOptions
         Budget and progress.
-    folder : Path
-        Where a temporary file may be made.
+    dest : Path
+        What is written; temporary files lie beside it.
     head : bytes
         Written before the voxels as it is, and last: until then the file is of no format.
     lead : bytes
@@ -75,12 +75,10 @@ def write_voxels(
     if options.progress is not None:
         options.progress.start(data.nbytes)
     if against_the_grain(data):
-        import tempfile
-
-        with tempfile.TemporaryDirectory(dir=folder, prefix="chunkimg-") as inside:
-            _write(spooled(data, inside, options.budget), fd, stored, options, folder, head, lead)
+        with scratch_folder(dest) as inside:
+            _write(spooled(data, inside, options.budget), fd, stored, options, dest.parent, head, lead)
     else:
-        _write(data, fd, stored, options, folder, head, lead)
+        _write(data, fd, stored, options, dest.parent, head, lead)
 
 
 def _write(

@@ -57,7 +57,9 @@ class StreamArray(FileArray):
         if index is not None:
             return self._read_indexed(index, spans)
         with DecodedStream(self.source) as stream:
-            return self._fill_from(stream, spans)
+            out = self._fill_from(stream, spans)
+            self._at_end(stream)
+            return out
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -76,10 +78,15 @@ class StreamArray(FileArray):
                 return self._fill_from(stream, spans)
 
             yield read
-            if stream.position >= self.layout.offset + self.layout.nbytes:
-                stream.finish()
-                if recorder is not None:
-                    recorder.finish()
+            if self._at_end(stream) and recorder is not None:
+                recorder.finish()
+
+    def _at_end(self, stream: DecodedStream) -> bool:
+        """Whether the last voxel has been decoded; the checksum behind it is compared then."""
+        if stream.position < self.layout.offset + self.layout.nbytes:
+            return False
+        stream.finish()
+        return True
 
     def _points(self, at: Mapping[int, Indices], rest: Mapping[int, range]) -> Block:
         return points(self, at, rest)

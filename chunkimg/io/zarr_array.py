@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -80,10 +79,10 @@ class ZarrArray(LazyArray):
         region, last = (region[:-1], region[-1:]) if self.samples else (region, ())
         # chunks that a stride steps over are not read
         if isinstance(self.array, FolderArray):
-            # chunks that are not stored are zeros, but a store that is not there is none
-            if not os.path.isdir(self.array.root):
-                raise FileNotFoundError(errno.ENOENT, "the store is not there any more", self.array.root)
-            return read_region(self.array.store_path, self.array.spec, region)
+            self.array.require_same()
+            block = read_region(self.array.store_path, self.array.spec, region)
+            self.array.require_same()
+            return block
         with decoding(self.array.store_path):
             block = np.asarray(self.array[tuple(slice(r.start, r.stop, r.step) for r in region)])
         if self.samples:

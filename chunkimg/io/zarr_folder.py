@@ -5,14 +5,16 @@ Documents that are not understood here (see `zarr_spec`) are left to zarr-python
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..errors import FormatError
 from ..lazy import Block
 from .zarr_read import read_region
 from .zarr_spec import ArraySpec
@@ -58,10 +60,13 @@ class FolderArray(FolderGroup):
         How it is stored.
     document : dict
         Its metadata.
+    stamp : tuple of int or None
+        Size and time of change of the file of its metadata, and identity of its folder; None if there is no file yet.
     """
 
     spec: ArraySpec = field(repr=False)
     document: Mapping[str, Any] = field(repr=False)
+    stamp: tuple[int, int, int] | None = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,6 +103,30 @@ class FolderArray(FolderGroup):
         """File of its metadata."""
         return os.path.join(self.store_path, "zarr.json" if self.zarr_format == 3 else ".zarray")
 
+    def stamped(self) -> FolderArray:
+        """The same, as it lies there now."""
+        return replace(self, stamp=self._now())
+
+    def require_same(self) -> None:
+        """Raise if another array has taken its place: what is read of both would be of neither.
+
+        Attributes may change, or the array grow: its folder is the same then. Of a copy on another machine the folder
+        is another, and the file as old. Chunks that are not stored are zeros, but a store that is not there is none.
+        """
+        try:
+            if self.stamp is None:
+                os.stat(self.root)
+                return
+            now = self._now()
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "the store is not there any more", self.root) from None
+        if now[:2] != self.stamp[:2] and now[2] != self.stamp[2]:
+            raise FormatError(f"{self.store_path}: the array has been replaced since it was opened; open it again")
+
+    def _now(self) -> tuple[int, int, int]:
+        found = os.stat(self.document_name)
+        return found.st_size, found.st_mtime_ns, os.stat(self.store_path).st_ino
+
     def __getitem__(self, key: Any) -> Block:
         """All values (of coordinates and other small arrays)."""
         if key is not Ellipsis:
@@ -129,7 +158,7 @@ def _of_v3(root: str, path: str, folder: str) -> FolderGroup | FolderArray | Non
     if document.get("node_type") == "group":
         return FolderGroup(root, path, 3, attrs)
     spec = ArraySpec.of(document)
-    return None if spec is None else FolderArray(root, path, 3, attrs, spec, document)
+    return None if spec is None else FolderArray(root, path, 3, attrs, spec, document).stamped()
 
 
 def _of_v2(root: str, path: str, folder: str) -> FolderGroup | FolderArray | None:
@@ -139,7 +168,7 @@ def _of_v2(root: str, path: str, folder: str) -> FolderGroup | FolderArray | Non
     if os.path.exists(f"{folder}/.zarray"):
         document = _document(f"{folder}/.zarray")
         spec = None if document is None else ArraySpec.of(document)
-        return None if document is None or spec is None else FolderArray(root, path, 2, attrs, spec, document)
+        return None if document is None or spec is None else FolderArray(root, path, 2, attrs, spec, document).stamped()
     group = _document(f"{folder}/.zgroup") if os.path.exists(f"{folder}/.zgroup") else None
     return FolderGroup(root, path, 2, attrs) if group is not None and group.get("zarr_format") == 2 else None
 

@@ -8,7 +8,6 @@ order.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +70,7 @@ class LevelPlan:
             raise ValueError(f"part {part} of {parts}: parts are numbered from 0")
         count = self.slab_count
         first, stop = count * part // parts, count * (part + 1) // parts
-        yield from itertools.islice(regions(self.spec.shape, self.slab, self.order), first, stop)
+        yield from regions(self.spec.shape, self.slab, self.order, first, stop)
 
     def keys(self, region: Region) -> Iterator[str]:
         """Keys of what a slab stores."""

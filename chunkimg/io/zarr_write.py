@@ -71,9 +71,9 @@ class _Image:
     @classmethod
     def of(cls, volume: Volume, dest: Any, options: WriteOptions) -> _Image:
         """The image, if it can be written so."""
-        for name in ("version", "gzip_level"):
+        for name, of in (("version", "NIfTI"), ("gzip_level", "NIfTI and NRRD"), ("encoding", "NRRD")):
             if getattr(options, name) is not None:
-                raise FormatError(f"{name}= is for NIfTI files, {dest} is a Zarr store")
+                raise FormatError(f"{name}= is for {of} files, {dest} is a Zarr store")
         if options.downsample not in (None, *METHODS):
             raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
         if options.ome_version not in (None, *ome.VERSIONS):
