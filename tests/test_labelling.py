@@ -247,7 +247,10 @@ SEGMENTS = {
 
 def segmentation(path, **changed):
     header = {"space": "left-posterior-superior", "space directions": np.diag([1, 1.5, 2]), "space origin": [0, 0, 0]}
-    nrrd.write(str(path), organs().values.T, {**header, **SEGMENTS, **changed})
+    with warnings.catch_warnings():
+        # pynrrd calls datetime.utcnow
+        warnings.simplefilter("ignore", DeprecationWarning)
+        nrrd.write(str(path), organs().values.T, {**header, **SEGMENTS, **changed})
     return ci.open_image(path)
 
 

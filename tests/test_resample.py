@@ -244,7 +244,7 @@ def test_types(dtype):
 def test_large_integers_do_not_wrap():
     for dtype in ("i8", "u8", "i4", "u4", "i1", "u1", "i2", "u2"):
         info = np.iinfo(dtype)
-        values = np.where(noise((4, 5, 6)) > 50, info.max, info.min).astype(dtype)
+        values = np.array([info.min, info.max], dtype)[(noise((4, 5, 6)) > 50).astype(int)]
         found = resampling.resample_volume(
             volume_of(values, np.eye(4)), Grid((9, 8, 7), aff.compose((0.5,) * 3, turned(3, 0), (0.2, 0.3, 0.1)))
         ).data[:]

@@ -50,7 +50,7 @@ def integers(dtype, shape=SHAPE, seed=0):
     rng, info = np.random.default_rng(seed), np.iinfo(dtype)
     few = rng.integers(max(info.min, -5), 6, shape).astype(dtype)
     wide = rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
-    ends = np.where(few > 2, info.max, info.min).astype(dtype)
+    ends = np.array([info.min, info.max], dtype)[(few > 2).astype(int)]
     return {"few": few, "wide": wide, "ends": ends}
 
 

@@ -46,7 +46,7 @@ def qform(fields: Fields) -> Array | None:
     elif rest < 0:
         return None
     else:
-        a = np.sqrt(rest)
+        a = np.longdouble(np.sqrt(rest))
     steps = fields["pixdim"][1:4].copy()
     steps[2] *= fields["pixdim"][0]
     out = np.eye(4)
