@@ -159,7 +159,7 @@ def update_times(text: HeaderText, before: NrrdHeader | None, times: TimeAxis | 
     text.set_entry("units", k, count, quote(unit) if seconds else None)
     text.set_entry("axis maxs", k, count, None)
     step = times.regular_step()
-    if listed or (step is None and len(values) > 1):
+    if listed or (step is None and (seconds or len(values) > 1)):
         text.set_key(f"axis {k} index type", "numeric")
         text.set_key(f"axis {k} index values", " ".join(number(v) for v in values))
         return
