@@ -76,7 +76,7 @@ def reduced(block: Block, factors: Sequence[int], func: str) -> Block:
     Parameters
     ----------
     block : ndarray
-        Values.
+        Values, in any byte order.
     factors : sequence of int
         Block size per axis.
     func : str
@@ -88,6 +88,7 @@ def reduced(block: Block, factors: Sequence[int], func: str) -> Block:
     >>> reduced(np.array([[1, 2, 9], [4, 5, 7]]), (2, 2), "max")
     array([[5, 9]])
     """
+    block = block.astype(block.dtype.newbyteorder("="), copy=False)
     out = np.empty([-(-n // f) for n, f in zip(block.shape, factors, strict=True)], block.dtype)
     cuts = [_cuts(n, f) for n, f in zip(block.shape, factors, strict=True)]
     for cut in itertools.product(*cuts):
