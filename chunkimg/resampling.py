@@ -171,7 +171,9 @@ def resample_volume(
         grid_of(volume)
     assert volume.grid is not None
     ref = _in_space(ref, volume.grid.space)
-    chosen = _in_unit(_transform(transform), ref.units)
+    # one that is not known is that of the other image
+    unit = volume.grid.units if ref.units == "unknown" else ref.units
+    chosen = _in_unit(_transform(transform), unit)
     lead = [volume.poses.at(t, volume.grid) for t in volume.times.values] if volume.poses and volume.times else None
     per = _unit(volume.grid.units, ref.units)
     places = [_place(ref, affine, per, chosen) for affine in lead or [volume.grid.matrix]]
