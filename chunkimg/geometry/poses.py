@@ -76,7 +76,7 @@ class Poses:
         return nearest
 
     def fixed(self, grid: Grid) -> Grid | None:
-        """`grid` at the one position that all time steps share (its own if there are none), or None where they differ."""
+        """`grid` at the position that all time steps share, its own if there are none; None where they differ."""
         if not self.is_constant():
             return None
         if not self.times:
