@@ -15,7 +15,7 @@ from .geometry import AXES, Grid
 from .lazy import ViewArray, full_region
 from .volume import Volume
 
-__all__ = ["aligned", "same_when_aligned", "turned", "turned_properties"]
+__all__ = ["aligned", "resampled_properties", "same_when_aligned", "slice_axis", "turned", "turned_properties"]
 
 #: image axis -> image axis that takes its place
 Order = Mapping[str, str]
@@ -69,6 +69,29 @@ def turned_properties(
         out[key] = _turned_extent(out[key], str(out.get(_OFFSET, "0 0 0")), take, backwards, sizes)
     if extents and _OFFSET in out:
         out[_OFFSET] = "0 0 0"
+    return out
+
+
+def slice_axis(properties: Mapping[str, Any]) -> str:
+    """The axis along which slices lie, as ``dim_info`` says, or else z."""
+    info = properties.get("dim_info")
+    number = info >> 4 & 3 if isinstance(info, int) else 0
+    return AXES[number - 1] if number else "z"
+
+
+def resampled_properties(properties: Mapping[str, Any], take: Order | None) -> dict[str, Any]:
+    """Properties on another grid, whose voxels were not taken slice by slice: the order of slices is left out.
+
+    Parameters
+    ----------
+    properties : mapping
+        Those of the image.
+    take : mapping or None
+        For x, y and z the axis of the image that runs there, which ``dim_info`` follows; None if none does.
+    """
+    out = {k: v for k, v in properties.items() if not k.startswith("slice_") and (take or k != "dim_info")}
+    if take:
+        _turn_slices(out, take, (), {})
     return out
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import FormatError
+from .errors import FormatError, GeometryError
 from .io.format import Format, Header, Progress, ReadOptions, WriteOptions
 from .io.registry import format_of, format_to_write
 from .volume import Volume
@@ -287,6 +287,8 @@ def _prepared(
         raise TypeError(
             f"unknown option {', '.join(unknown)}; {', '.join(WriteOptions.__dataclass_fields__)} are known"
         )
+    if 0 in volume.data.shape:
+        raise GeometryError(f"{dest}: the image has no voxels, its sizes are {dict(volume.sizes)}; nothing is written")
     return format_to_write(dest, format), store_as(volume, dtype, scaling), WriteOptions(**options)
 
 

@@ -310,7 +310,7 @@ def _table(labels: Volume, frames: _Frames, found: dict[tuple[int, ...], LabelSu
         grid = grids[min(at.get("t", 0), len(grids) - 1)]
         parts.append({**_named(frames, at, sums.labels.size), **_shape(sums), **_world(sums, grid), **_moments(sums)})
     if not parts:
-        nothing = label_sums(np.empty((0, 0, 1), labels.values.dtype), (0, 0, 0), None)
+        nothing = label_sums(np.zeros((1, 1, 1), labels.values.dtype), (0, 0, 0), 0)
         parts = [{**_named(frames, dict.fromkeys(frames.dims, 0), 0), **_shape(nothing), **_world(nothing, grids[0])}]
     columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = names_of(labels.properties)

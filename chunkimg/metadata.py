@@ -15,7 +15,7 @@ from .geometry import Grid, Poses
 from .geometry import attrs as keys
 from .geometry.frames import canonical_time_unit, to_seconds
 from .lazy import LazyArray
-from .volume import TimeAxis, Volume
+from .volume import OMERO, TimeAxis, Volume
 
 __all__ = [
     "LABEL_INTENT",
@@ -28,6 +28,7 @@ __all__ = [
     "properties_of",
     "rank_of",
     "reserved",
+    "revalued",
     "time_attrs",
     "time_axis",
 ]
@@ -35,6 +36,8 @@ __all__ = [
 
 #: NIFTI_INTENT_LABEL (nifti1.h)
 LABEL_INTENT = 1002
+#: properties of values: the window of NIfTI, the unit of NRRD
+_OF_VALUES = ("cal_min", "cal_max", "sample_units")
 #: key that every segmentation of 3D Slicer (``.seg.nrrd``) has
 _SEGMENT = "Segment0_ID"
 
@@ -157,6 +160,15 @@ def computed(
         properties=properties,
         channels=dict(volume.channels if channels is None else channels),
     )
+
+
+def revalued(volume: Volume) -> Volume:
+    """The volume without what is said of its values: how to show them, and what they are measured in."""
+    channels = dict(volume.channels)
+    if isinstance(shown := channels.get(OMERO), (list, tuple)):
+        channels[OMERO] = [{k: v for k, v in s.items() if k != "window"} if isinstance(s, dict) else s for s in shown]
+    properties = {k: v for k, v in volume.properties.items() if k not in _OF_VALUES}
+    return replace(volume, properties=properties, channels=channels)
 
 
 def time_attrs(times: TimeAxis) -> dict[str, Any]:

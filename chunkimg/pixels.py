@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from .errors import GeometryError
 from .lazy import LazyArray, ViewArray
-from .metadata import computed, is_label
+from .metadata import computed, is_label, revalued
 from .ops.join import JoinedArray
 from .ops.pixels import PARTS, CheckedCast, Rescale, VoxelwiseArray, is_range, part_of_complex, span_of
 from .statistics import stats
@@ -63,7 +63,7 @@ def astype_rescaled(
             raise TypeError("this image is complex; rescale a part of it: img.complex_part('magnitude')")
         low, high = _range_of(volume, percentiles) if range is None else range
         rescale = Rescale(low, high, *span, kind)
-        return computed(volume, VoxelwiseArray(volume.values, rescale, kind, repr(rescale)))
+        return computed(revalued(volume), VoxelwiseArray(volume.values, rescale, kind, repr(rescale)))
 
     return derived(image, change)
 
@@ -86,7 +86,7 @@ def complex_part(image: xr.DataArray, part: str) -> xr.DataArray:
     def change(volume: Volume) -> Volume:
         if volume.values.dtype.kind != "c":
             raise TypeError(f"this image is not complex, it holds {volume.values.dtype}")
-        return computed(volume, part_of_complex(volume.values, part))
+        return computed(revalued(volume), part_of_complex(volume.values, part))
 
     return derived(image, change)
 

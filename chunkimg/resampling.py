@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .align import resampled_properties, slice_axis
 from .errors import GeometryError
-from .geometry import Grid, Poses, frames
+from .geometry import AXES, Grid, Poses, frames
 from .geometry import affine as aff
 from .lazy import LazyArray
 from .metadata import is_label
 from .ops.gaussian import Gaussian, sigma_of_fwhm, smoothed_array
 from .ops.interpolate import rounded, working_type
 from .ops.pixels import VoxelwiseArray
-from .ops.places import ALIGNED, Place, Transform, place_between, token_of
+from .ops.places import ALIGNED, AffinePlace, Place, Transform, place_between, token_of
 from .ops.resample import METHODS, resampled
 from .volume import Volume
 
@@ -171,7 +172,9 @@ def resample_volume(
         grid_of(volume)
     assert volume.grid is not None
     ref = _in_space(ref, volume.grid.space)
-    chosen = _in_unit(_transform(transform), ref.units)
+    # one that is not known is that of the other image
+    unit = volume.grid.units if ref.units == "unknown" else ref.units
+    chosen = _in_unit(_transform(transform), unit)
     lead = [volume.poses.at(t, volume.grid) for t in volume.times.values] if volume.poses and volume.times else None
     per = _unit(volume.grid.units, ref.units)
     places = [_place(ref, affine, per, chosen) for affine in lead or [volume.grid.matrix]]
@@ -217,7 +220,21 @@ def _placed(
     data = resampled(smoothed, ref.shape[::-1], places, method, fill)
     if data.dtype != source.dtype:
         data = VoxelwiseArray(data, partial(rounded, dtype=source.dtype), source.dtype, f"rounded {source.dtype.str}")
-    return replace(volume, data=data, grid=ref, scaling=None, poses=None)
+    properties = volume.properties if data is source else _properties(volume, ref, places)
+    return replace(volume, data=data, grid=ref, scaling=None, poses=None, properties=properties)
+
+
+def _properties(volume: Volume, ref: Grid, places: Sequence[Place]) -> dict[str, Any]:
+    """Properties on the grid: the order of slices stays where they do, dim_info follows the axes nearest to its own."""
+    assert volume.grid is not None
+    k = AXES.index(slice_axis(volume.properties))
+    row = tuple(float(n == k) for n in range(4))
+    if ref.shape[k] == volume.grid.shape[k] and all(isinstance(p, AffinePlace) and p.matrix[k] == row for p in places):
+        return volume.properties
+    lengths = places[0].steps()[::-1, ::-1] * np.array(volume.grid.spacing)[:, None]
+    nearest = lengths.argmax(axis=0).tolist()
+    take = {AXES[k]: AXES[n] for k, n in enumerate(nearest)} if sorted(nearest) == [0, 1, 2] else None
+    return resampled_properties(volume.properties, take)
 
 
 def _smoothed(volume: Volume, places: Sequence[Place], fill: complex) -> LazyArray:

@@ -130,7 +130,7 @@ def _sampled(
     assert grid is not None
     inside, at = positions_in(world, aff.inverse(grid.matrix), grid.shape)
     scatter = Scatter(volume.data, corners_of(at, method), method, volume.scaling, budget)
-    found = _gathered(scatter) if len(inside) and scatter.source.size else scatter.empty()
+    found = _gathered(scatter) if len(inside) and volume.data.size else scatter.empty()
     if len(inside) == len(world):
         return found
     out = np.full((*found.shape[:-1], len(world)), fill, found.dtype)

@@ -13,7 +13,7 @@ from .errors import GeometryError
 from .geometry import Grid, Poses
 from .lazy import LazyArray, ScaledArray, Scaling, ViewArray
 
-__all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "PER_CHANNEL", "TimeAxis", "Volume", "pick_channels"]
+__all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "PER_CHANNEL", "SAMPLES", "TimeAxis", "Volume", "pick_channels"]
 
 #: every image has its dims in this order; z, y, x always, t and c where the source declares them
 DIMS = ("t", "c", "z", "y", "x")
@@ -21,6 +21,8 @@ DIMS = ("t", "c", "z", "y", "x")
 #: attributes of c that hold one entry per channel: names, and how OMERO shows them (colour, window, …)
 CHANNEL_NAMES, OMERO = "names", "omero"
 PER_CHANNEL = (CHANNEL_NAMES, OMERO)
+#: kinds of channels that are what they are only together, and how many they are
+SAMPLES = {"RGB": 3, "RGBA": 4, "complex": 2}
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,16 @@ class Volume:
 
 
 def pick_channels(channels: Mapping[str, Any], picked: Sequence[int]) -> dict[str, Any]:
-    """Attributes of c after some channels were picked: names, and step and offset of a spectral axis, follow."""
+    """Attributes of c after some channels were picked: names, and step and offset of a spectral axis, follow.
+
+    A part of a colour is none.
+    """
     out = dict(channels)
     for key in PER_CHANNEL:
         if isinstance(out.get(key), (list, tuple)) and max(picked, default=-1) < len(out[key]):
             out[key] = [out[key][k] for k in picked]
+    if SAMPLES.get(str(out.get("kind")), len(picked)) != len(picked):
+        del out["kind"]
     step, offset = out.get("step"), out.get("offset")
     if not isinstance(step, (int, float)) or not isinstance(offset, (int, float)):
         return out

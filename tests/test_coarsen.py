@@ -255,3 +255,15 @@ def test_scaled_images_are_reduced_by_their_values(tmp_path, func, slope):
         if func in ("mean", "median", "max", "min"):
             expected = getattr(image.load().coarsen(x=2, y=2, z=2), func)()
             np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("func", ["mean", "median", "mode", "max", "nearest"])
+@pytest.mark.parametrize("dtype", [">i2", ">u8", ">f4"])
+def test_values_of_the_other_byte_order_that_dask_computes(func, dtype):
+    data = np.random.default_rng(2).integers(0, 200, (6, 5, 7)).astype(dtype)
+    image = ci.from_array(data, spacing=(1, 2, 3))
+    computed = image.chunk(2).map_blocks(lambda block: block)
+    made = computed.img.coarsen(2, func=func)
+    expected = image.img.coarsen(2, func=func)
+    assert made.dtype == expected.dtype
+    np.testing.assert_array_equal(made.values, expected.values)

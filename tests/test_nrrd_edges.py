@@ -57,6 +57,14 @@ def test_space_cut_or_time_dropped(tmp_path, extra):
             np.testing.assert_allclose(again.t.values, image.t.values, rtol=1e-12)
 
 
+def test_the_time_of_a_single_frame(tmp_path):
+    for k, t in enumerate((3.25, 0.0)):
+        frame = ci.from_array(np.zeros((1, 2, 3, 4)), t=[t])
+        frame.img.save(tmp_path / f"{k}.nrrd")
+        again = ci.open_image(tmp_path / f"{k}.nrrd")
+        assert (again.t.values.tolist(), again.t.attrs["units"]) == ([t], "s")
+
+
 def test_a_time_axis_is_labelled_beside_others(tmp_path):
     extra = 'kinds: space space space\nlabels: "i" "j" "k"'
     image = ci.open_image(write(tmp_path / "a.nrrd", values((4, 5, 6)), extra=extra))

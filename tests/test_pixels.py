@@ -323,3 +323,14 @@ def test_refusals_of_channels():
             ci.compose(images, kind="RGB")
     with pytest.raises(ci.GeometryError, match="no channels"):
         image.img.split()
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.ome.zarr"])
+def test_a_part_of_a_colour_is_none(tmp_path, name):
+    rgb = ci.compose([ci.from_array(np.full((2, 3, 4), k, "u1")) for k in range(3)], kind="RGB")
+    rgb.isel(c=slice(0, 2)).img.save(tmp_path / name)
+    part = ci.open_image(tmp_path / name)
+    assert "RGB" not in part.c.attrs.values()
+    np.testing.assert_array_equal(part.values.reshape(2, -1)[:, 0], [0, 1])
+    rgb.img.flip("x").img.save(tmp_path / name, overwrite=True)
+    assert ci.open_image(tmp_path / name).c.attrs["kind"] == "RGB"

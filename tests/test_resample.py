@@ -657,6 +657,22 @@ def test_voxels_of_no_weight_do_not_count():
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize("spacing", [1.0, 0.7, 1.1, 325.0])
+def test_rounding_does_not_spread_what_is_no_number(dtype, spacing, monkeypatch):
+    values = np.ones((1, 2, 41), dtype)
+    values[..., ::2] = np.nan
+    image = ci.from_array(values, spacing=(spacing, 1, 1))
+    for _ in range(2):
+        # every third voxel is where one of the image is, but for rounding
+        found = image.img.resample((spacing / 3, 1, 1), "linear").values
+        np.testing.assert_array_equal(found[..., 1::3], values)
+        at = np.arange(41) * (spacing / 3) * 3
+        points = np.stack([at, 0 * at, 0 * at], axis=1)
+        np.testing.assert_array_equal(image.img.sample(points), values[0, 0])
+        monkeypatch.setattr("chunkimg.ops.interpolate.kernel_of", lambda *_: None)
+
+
 @settings(max_examples=40)
 @given(grids.grids(low=2), st.tuples(*[st.floats(0.3, 3)] * 3))
 def test_respaced(grid, factors):

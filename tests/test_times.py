@@ -88,3 +88,21 @@ def test_what_is_not_known_is_not_guessed(nibabel_data):
             study(STARTS, FrameDuration=wrong).img.time_bounds()
     with pytest.raises(ci.GeometryError, match="negative"):
         study(STARTS, FrameDuration=[-1] * 4).img.time_bounds()
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("chunks", ["auto", None])
+def test_no_frames_at_all(tmp_path, moving, chunks):
+    grid = np.diag([2.0, 3, 4, 1])
+    affine = np.stack([grid, grid + np.eye(4, k=3)]) if moving else grid
+    ci.from_array(np.ones((2, 3, 4, 5), "u1"), affine=affine, t=[0, 2]).img.save(tmp_path / "a.ome.zarr")
+    image = ci.open_image(tmp_path / "a.ome.zarr", chunks=chunks).isel(t=slice(0, 0))
+    assert image.img.resample(2).shape[0] == image.img.coarsen(2).shape[0] == image.img.smooth(2).shape[0] == 0
+    assert image.img.stats().count == 0
+    assert image.img.sample([(1, 2, 3)] * 4, "nearest").shape == (0, 4)
+    table = image.img.label_stats()
+    assert len(table) == 0 and table.t.shape == (0,)
+    assert image.img.time_bounds().shape == (0, 2)
+    for name in ("b.nii", "b.nrrd", "b.ome.zarr"):
+        with pytest.raises(ci.GeometryError, match=r"no voxels, its sizes are \{'t': 0"):
+            image.img.save(tmp_path / name)

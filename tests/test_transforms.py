@@ -5,6 +5,7 @@ import gzip
 import itertools
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -337,7 +338,7 @@ def test_the_intent_of_a_field_tells_its_frame(tmp_path):
 
 
 TEXTS = {
-    "": "the file is empty",
+    "": "is empty",
     "#Insight Transform File V1.0\n": "no transform",
     "#Insight Transform File V1.0\nParameters: 1": "expected lines",
     "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 2\n": "12 parameters, found 2",
@@ -455,7 +456,46 @@ def test_flirt(reference, moving, matrix):
     at = there / reference.spacing
     if np.linalg.det(reference.matrix[:3, :3]) > 0:
         at[:, 0] = reference.shape[0] - 1 - at[:, 0]
-    np.testing.assert_allclose(ours.map(reference.to_world(at)), expected, atol=1e-6)
+    in_mm = {"mm": 1, "um": 1e-3}
+    found = ours.map(reference.to_world(at) * in_mm[reference.units]) / in_mm[moving.units]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("units", list(itertools.product(["mm", "um", "m", "unknown"], repeat=2)), ids="-".join)
+def test_flirt_takes_the_numbers_of_headers_in_whatever_unit(tmp_path, units):
+    (tmp_path / "a.mat").write_text("1 0 0 2\n0 1 0 -3\n0 0 1 0\n0 0 0 1\n")
+    data = np.arange(5 * 6 * 7.0).reshape(5, 6, 7)
+    reference = ci.from_array(data, spacing=(1, 3, 2), units=units[0])
+    moving = ci.from_array(data, spacing=(2, 3, 2), units=units[1])
+    transform = ci.read_transform(tmp_path / "a.mat", reference=reference, moving=moving)
+    moved = moving.img.resample_to(reference, "nearest", transform, fill=-1)
+    # 6 - i of the reference is 2 (6 - k) + 2 of the moving image, and 3 j is 3 l - 3
+    expected = np.full((5, 6, 4), -1.0)
+    expected[:, :-1, :-1] = data[:, 1:, 4:]
+    np.testing.assert_array_equal(moved.values[:, :, ::2], expected)
+
+
+def test_images_that_lie_otherwise_than_in_their_files(tmp_path):
+    (tmp_path / "a.mat").write_text("1 0.1 0 2\n-0.1 1 0 -3\n0 0 1 0\n0 0 0 1\n")
+    (tmp_path / "a.aff12.1D").write_text("1 0 0 3 0 1 0 0 0 0 1 0")
+    write(tmp_path / "a.nii", np.zeros((5, 6, 7), "u1"))
+    image = ci.open_image(tmp_path / "a.nii")
+    read = {name: partial(ci.read_transform, tmp_path / name, moving=image) for name in ("a.mat", "a.aff12.1D")}
+    whole = {name: one(reference=image).matrix for name, one in read.items()}
+    # FLIRT counts x from one end, whatever its direction is
+    np.testing.assert_allclose(read["a.mat"](reference=image.img.flip("x")).matrix, whole["a.mat"], atol=1e-9)
+    for other in (image.img.reorient("PIR"), image.img.flip("y"), image.isel(z=slice(2, None)), image.img.coarsen(2)):
+        for name, one in read.items():
+            with pytest.raises(ci.GeometryError, match=r"the reference image was turned.*or its Grid"):
+                one(reference=other)
+            # the grid is taken at its word
+            assert np.abs(np.array(one(reference=other.img.grid).matrix) - whole[name]).max() > 0.01
+            other.img.save(tmp_path / "b.nii", overwrite=True)
+            np.testing.assert_allclose(
+                one(reference=ci.open_image(tmp_path / "b.nii")).matrix, one(reference=other.img.grid).matrix, atol=1e-4
+            )
+    # the last planes are not counted from
+    assert read["a.mat"](reference=image.isel(z=slice(2))).matrix == whole["a.mat"]
 
 
 def test_flirt_files(tmp_path):
@@ -571,6 +611,9 @@ def test_units_are_converted(tmp_path):
         for unit in image:
             moved = image[unit].img.resample_to(image[unit], transform=transform)
             np.testing.assert_allclose(moved.values, expected, atol=1e-5, err_msg=f"{name}, {unit}")
+    # a unit that is not known is that of the other image
+    unknown = image["um"].img.assign_geometry(units="unknown")
+    np.testing.assert_allclose(image["um"].img.resample_to(unknown, transform=made["file"]).values, expected, atol=1e-5)
     # a matrix is in the unit of the reference
     matrix = np.array(made["named"].matrix)
     np.testing.assert_allclose(image["um"].img.resample_to(image["um"], transform=matrix).values, expected, atol=1e-5)

@@ -76,9 +76,11 @@ class Poses:
         return nearest
 
     def fixed(self, grid: Grid) -> Grid | None:
-        """`grid` at the one position that all time steps share, or None where they differ."""
+        """`grid` at the position that all time steps share, its own if there are none; None where they differ."""
         if not self.is_constant():
             return None
+        if not self.times:
+            return grid
         rows = self.at(self.times[0], grid).tolist()
         return Grid(grid.shape, tuple(map(tuple, rows)), grid.space, grid.units)
 

@@ -79,7 +79,8 @@ def coarsen(
         blocks = [max(f, max(c) // f * f) for c, f in zip(variable.data.chunks, sizes, strict=True)]
         data = variable.data.rechunk(dict(enumerate(blocks)))
         chunks = [tuple(-(-n // f) for n in c) for c, f in zip(data.chunks, sizes, strict=True)]
-        return xr.Variable(variable.dims, data.map_blocks(reduced, sizes, chosen, chunks=chunks, dtype=data.dtype))
+        made = data.map_blocks(reduced, sizes, chosen, chunks=chunks, dtype=data.dtype.newbyteorder("="))
+        return xr.Variable(variable.dims, made)
 
     return _remade(image, lambda volume: coarsened(volume, factors, func, boundary), by_dask)
 

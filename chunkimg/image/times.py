@@ -29,6 +29,8 @@ def time_bounds(image: xr.DataArray) -> Array:
     stored = _stored(image.attrs)
     if stored is not None:
         return _looked_up(values, *stored)
+    if len(values) == 0:
+        return np.empty((0, 2))
     if len(values) == 1:
         if times.step is None:
             raise GeometryError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..align import slice_axis
 from ..errors import ChunkImgWarning, FormatError, GeometryError, UnsupportedError
 from ..geometry.attrs import NIFTI_HEADER
 from ..volume import Volume
@@ -93,7 +94,7 @@ def build_header(
     if before is None or nh.pixel_type(before.dtype, before.channels) != code:
         fields["bitpix"] = bits
     update.update_scaling(fields, before, volume.scaling, dest)
-    update.update_properties(fields, before, volume.properties, dest)
+    update.update_properties(fields, before, _true_slices(before, volume, dest), dest)
     if volume.grid is not None:
         update.update_geometry(fields, before, volume.grid, dest)
     elif before is None:
@@ -207,6 +208,22 @@ def _finish(fields: nf.Fields, tail: bytes, single: bool) -> bytes:
             tail += b"\0" * (-end % 16)
             fields["vox_offset"] = size + len(tail)
     return fields.tobytes() + tail
+
+
+def _true_slices(before: nh.HeaderFacts | None, volume: Volume, dest: str) -> dict[str, Any]:
+    """Properties without the order of slices that are not there any more: planes were cut off since it was read."""
+    axis = slice_axis(volume.properties)
+    count, last = volume.sizes[axis], volume.properties.get("slice_end")
+    was = None if before is None else (*before.shape, 1, 1, 1)["xyz".index(axis)]
+    if was in (None, count) or not isinstance(last, int) or last < count:
+        return volume.properties
+    lost = [k for k in volume.properties if k.startswith("slice_")]
+    warnings.warn(
+        f"{dest}: not written: {', '.join(lost)}, which tell of {last + 1} slices along {axis}; the image has {count}",
+        ChunkImgWarning,
+        stacklevel=3,
+    )
+    return {k: v for k, v in volume.properties.items() if k not in lost}
 
 
 def _time_unit(before: nh.HeaderFacts | None, volume: Volume) -> str | None:

@@ -16,7 +16,7 @@ from .nrrd_axes import axes_of, grid_of, time_unit, times_of
 from .nrrd_edit import HeaderText, number, quote, vector
 from .nrrd_header import NrrdHeader
 
-__all__ = ["moved_axes", "same_times", "says", "update_geometry", "update_times"]
+__all__ = ["forget_samples", "moved_axes", "same_times", "says", "update_geometry", "update_times"]
 
 _NAMES = {"LPS": "left-posterior-superior", "RAS": "right-anterior-superior", "LAS": "left-anterior-superior"}
 _PLACE = ("space", "space dimension", "space directions", "space origin", "space units", "measurement frame")
@@ -78,6 +78,23 @@ def moved_axes(before: Grid | None, now: Grid | None) -> dict[str, str]:
     if not (np.all(steps.sum(axis=0) == 1) and np.all(steps.sum(axis=1) == 1)):
         return {}
     return {new: "xyz"[int(np.argmax(steps[:, k]))] for k, new in enumerate("xyz") if not steps[k, k]}
+
+
+def forget_samples(text: HeaderText, before: Grid | None, now: Grid | None, roles: list[str]) -> None:
+    """Take out thicknesses along axes whose samples are others, and labels of axes that run elsewhere."""
+    if before is None or now is None or before.space != now.space:
+        return
+    steps = np.abs(snapped_steps(before.matrix, now.matrix)[:3, :3])
+    nearest = (steps * np.array(before.spacing)[:, None]).argmax(axis=0)
+    # otherwise labels went with their axes
+    mixed = np.any(np.count_nonzero(steps, axis=0) != 1)
+    for k, role in enumerate(roles):
+        if role in ("x", "y", "z"):
+            axis = "xyz".index(role)
+            if sorted(steps[:, axis]) != [0, 0, 1]:
+                text.set_entry("thicknesses", k, len(roles), None)
+            if mixed and nearest[axis] != axis:
+                text.set_entry("labels", k, len(roles), None)
 
 
 def _same_place(a: Grid | None, b: Grid) -> bool:
@@ -159,7 +176,7 @@ def update_times(text: HeaderText, before: NrrdHeader | None, times: TimeAxis | 
     text.set_entry("units", k, count, quote(unit) if seconds else None)
     text.set_entry("axis maxs", k, count, None)
     step = times.regular_step()
-    if listed or (step is None and len(values) > 1):
+    if listed or (step is None and (seconds or len(values) > 1)):
         text.set_key(f"axis {k} index type", "numeric")
         text.set_key(f"axis {k} index values", " ".join(number(v) for v in values))
         return

@@ -31,7 +31,7 @@ from .nrrd_data import data_files, is_plain_name
 from .nrrd_edit import HeaderText
 from .nrrd_kinds import fits_kind, name_axes
 from .nrrd_names import ENCODINGS
-from .nrrd_place import moved_axes, same_times, says, update_geometry, update_times
+from .nrrd_place import forget_samples, moved_axes, same_times, says, update_geometry, update_times
 from .nrrd_props import update_properties
 from .source import FileSource
 from .stream_write import Stored, write_voxels
@@ -194,6 +194,8 @@ def _arrange(
         name_axes(text, volume, roles)
     elif moved := moved_axes(grid_of(before, axes), volume.grid):
         text.rearrange([axes.at(moved.get(r, r)) for r in roles], len(roles))
+    if before is not None and axes is not None:
+        forget_samples(text, grid_of(before, axes), volume.grid, roles)
 
 
 def _roles(volume: Volume, before: nh.NrrdHeader | None, axes: Axes | None) -> list[str]:
@@ -234,6 +236,8 @@ def _update_type(text: HeaderText, volume: Volume, before: nh.NrrdHeader | None,
     name = nh.type_name(wanted)
     if before is None or nh.dtype_of(before).newbyteorder("=") != wanted:
         text.set("type", name)
+        # ranges of the values that were stored before
+        text.drop("min", "max", "old min", "old max")
     if before is None or ENCODINGS[before.fields["encoding"].lower()] != coding:
         text.set("encoding", {"": "raw", "text": "ascii"}.get(coding, coding))
     if coding == "text" or wanted.itemsize == 1:

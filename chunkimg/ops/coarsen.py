@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..align import slice_axis
 from ..errors import GeometryError, UnsupportedError
 from ..geometry import AXES
 from ..lazy import Block, LazyArray, Reader, Region
@@ -76,7 +77,7 @@ def reduced(block: Block, factors: Sequence[int], func: str) -> Block:
     Parameters
     ----------
     block : ndarray
-        Values.
+        Values, in any byte order.
     factors : sequence of int
         Block size per axis.
     func : str
@@ -88,6 +89,7 @@ def reduced(block: Block, factors: Sequence[int], func: str) -> Block:
     >>> reduced(np.array([[1, 2, 9], [4, 5, 7]]), (2, 2), "max")
     array([[5, 9]])
     """
+    block = block.astype(block.dtype.newbyteorder("="), copy=False)
     out = np.empty([-(-n // f) for n, f in zip(block.shape, factors, strict=True)], block.dtype)
     cuts = [_cuts(n, f) for n, f in zip(block.shape, factors, strict=True)]
     for cut in itertools.product(*cuts):
@@ -252,6 +254,7 @@ def coarsened(volume: Volume, factors: Mapping[str, int], func: str | None = Non
     source = volume.values if scaled else volume.data
     data = BlocksArray(source, [factors.get(d, 1) for d in volume.dims], chosen, boundary != "pad")
     # slices that are put together were not taken in any order
-    properties = {k: v for k, v in volume.properties.items() if not k.startswith("slice_") or factors["z"] == 1}
+    kept = factors[slice_axis(volume.properties)] == 1
+    properties = {k: v for k, v in volume.properties.items() if kept or not k.startswith("slice_")}
     scaling = None if scaled else volume.scaling
     return replace(volume, data=data, grid=grid, properties=properties, scaling=scaling)

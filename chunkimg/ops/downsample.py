@@ -176,8 +176,9 @@ def _type_of_sums(dtype: np.dtype[Any], count: int) -> np.dtype[Any]:
 
 
 def _float_means(block: Block, factors: Sequence[int], out: Block) -> None:
-    # each part is divided first: the sum of large values would overflow
-    share = np.array(1 / math.prod(factors), dtype=block.dtype)
+    # each part is divided first: the sum of large values would overflow; half precision would lose half its digits
+    wide = np.result_type(block.dtype, np.float32)
+    share = np.array(1 / math.prod(factors), dtype=wide)
     first, *rest = _parts(block, factors)
     mean = first * share
     scaled = np.empty_like(mean)

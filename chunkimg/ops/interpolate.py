@@ -6,8 +6,9 @@ edge, or `SLACK` beyond, is inside. A point halfway between two voxels is neares
 one less than `SLACK` below halfway: which one that is does not hang on how the position was rounded.
 
 Integers of at most 16 bits and float32 are computed in float32, all else in float64; integers are rounded to nearest,
-ties to even. Voxels of weight zero do not count, whatever they hold (NaN). Where `interpolate_kernels` has machine code
-for a job it does the same steps in the same order, so that values are the same bit for bit.
+ties to even. Voxels of weight zero do not count, whatever they hold (NaN): none but one at a point within `ROUNDING` of
+its centre. Where `interpolate_kernels` has machine code for a job it does the same steps in the same order, so that
+values are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..lazy import Block
 from .interpolate_kernels import kernel_of
-from .lines import SLACK, Box, Lines
+from .lines import ROUNDING, SLACK, Box, Lines
 from .splines import AFTER, BEFORE
 
 __all__ = ["interpolate_lines", "interpolate_points", "rounded", "working_type"]
@@ -85,8 +86,11 @@ def _values(box: Box, points: Floats, method: str) -> Block:
         index = (points + (0.5 + SLACK)).astype(np.int64)
         return np.asarray(box.block[tuple(i - o for i, o in zip(index, box.origin, strict=True))])
     wide = working_type(box.block.dtype)
-    index = points.astype(np.int64)
+    # integers are not spoilt by others that hardly count
+    least = ROUNDING if box.block.dtype.kind in "fc" else 0.0
+    index = (points + least).astype(np.int64)
     parts = (points - index).astype(np.empty(0, wide).real.dtype)
+    parts[parts <= parts.dtype.type(least)] = 0
     index -= np.array(box.origin)[:, None]
     following = index + (parts > 0)
     pairs = list(zip(index, following, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .interpolate_loop import Loop
-from .lines import SLACK
+from .lines import ROUNDING, SLACK
 from .splines import AFTER, BEFORE
 
 __all__ = ["Recipe"]
@@ -52,6 +52,10 @@ class Recipe(Loop):
 
     def _linear(self) -> Iterator[str]:
         ints = self.v("i32")
+        # integers are not spoilt by others that hardly count
+        least = ROUNDING if self.name[0] == "f" else 0.0
+        yield from self.splat("rounding", "double", self._constant(least, "double"))
+        yield from self.splat("least", self.real, self._constant(least, self.real))
         for a in "zyx":
             yield from self._corner(a)
         yield from self._offset("%index.z", "%index.y", "%index.x")
@@ -71,7 +75,11 @@ class Recipe(Loop):
     def _corner(self, a: str) -> Iterator[str]:
         """The lower corner, how far behind it the point is, and what is to be added for the upper one."""
         ints, reals, mask = self.v("i32"), self.v("double"), self.v("i1")
-        yield f"%cut.{a} = fptosi {reals} %at.{a} to {ints}"
+        above = "%at"
+        if self.name[0] == "f":
+            above = "%up"
+            yield f"%up.{a} = fadd {reals} %at.{a}, %rounding"
+        yield f"%cut.{a} = fptosi {reals} {above}.{a} to {ints}"
         yield f"%lower.{a} = sub {ints} %cut.{a}, %origin.{a}"
         if self.pairs and a == "x":
             yield f"%inner.{a} = icmp slt {ints} %lower.{a}, %top.{a}"
@@ -83,7 +91,7 @@ class Recipe(Loop):
         yield f"%part.wide.{a} = fsub {reals} %at.{a}, %corner.real.{a}"
         narrow = f"fptrunc {reals} %part.wide.{a} to {self.v('float')}"
         yield f"%part.{a} = {narrow if self.real == 'float' else f'bitcast {reals} %part.wide.{a} to {reals}'}"
-        yield f"%counts.{a} = fcmp ogt {self.v(self.real)} %part.{a}, zeroinitializer"
+        yield f"%counts.{a} = fcmp ogt {self.v(self.real)} %part.{a}, %least"
         # a voxel without weight may lie outside
         yield f"%near.{a} = select {mask} %counts.{a}, {ints} %next.{a}, {ints} zeroinitializer"
 

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from ..lazy import Block
 
-__all__ = ["SLACK", "Box", "Lines"]
+__all__ = ["ROUNDING", "SLACK", "Box", "Lines"]
 
 #: voxels by which rounding may move a point without changing on which side of a border it lies
 SLACK = 1e-6
+#: voxels by which rounding may move a point from a voxel's centre, where others have no weight
+ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 import chunkimg.gather as gather
 
+from ..align import slice_axis
 from ..errors import GeometryError
 from ..geometry import AXES
 from ..lazy import Block, Derived, LazyArray, Reader, Region, Scaling
@@ -244,8 +245,7 @@ def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
 def _shifted_slices(volume: Volume, width: Widths) -> dict[str, Any]:
     """NIfTI's first and last slice, where slices are added before or after them."""
     out = dict(volume.properties)
-    info, code = out.get("dim_info"), out.get("slice_code")
-    axis = AXES[(info >> 4 & 3) - 1] if isinstance(info, int) and info >> 4 & 3 else "z"
+    code, axis = out.get("slice_code"), slice_axis(out)
     if isinstance(code, int) and code and sum(width[axis]):
         first, last = out.get("slice_start", 0), out.get("slice_end", 0) or volume.sizes[axis] - 1
         out["slice_start"], out["slice_end"] = first + width[axis][0], last + width[axis][0]

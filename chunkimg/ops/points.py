@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..indexing import Block, Indices
 from ..lazy import Scaling
+from .lines import ROUNDING
 
 __all__ = [
     "METHODS",
@@ -220,6 +221,9 @@ def positions_in(points: Array, to_index: Array, shape: Sequence[int]) -> tuple[
                 line[:] = a * x + b * y + c * z + offset
                 inside[s] &= (line >= -0.5 - _SLACK) & (line <= n - 0.5 + _SLACK)
                 np.clip(line, 0, n - 1, out=line)
+                # at the centre of a voxel others have no weight
+                near = np.rint(line)
+                np.copyto(line, near, where=np.abs(line - near) <= ROUNDING)
     found = np.flatnonzero(inside)
     return found, at if len(found) == len(points) else at[:, found]
 

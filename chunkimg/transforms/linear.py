@@ -13,7 +13,7 @@ from ..geometry import Grid
 from .itk_files import numbers
 from .types import Affine
 
-__all__ = ["afni_transform", "fsl_transform"]
+__all__ = ["afni_transform", "flirt_coordinates", "fsl_transform", "without_obliquity"]
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,8 @@ def fsl_transform(text: str, source: str, reference: Grid | None, moving: Grid |
 
     FLIRT's matrix takes the moving image (``-in``) to the reference (``-ref``), both in voxels times voxel size, where
     x is counted from the other end if the determinant of the affine is positive (FSL: "What is the format of the
-    matrix used by FLIRT?"). So it means nothing without both images.
+    matrix used by FLIRT?"). So it means nothing without both images. Of their headers FLIRT takes the numbers, whatever
+    unit these are in.
 
     Parameters
     ----------
@@ -43,10 +44,18 @@ def fsl_transform(text: str, source: str, reference: Grid | None, moving: Grid |
     if found.size != 16:
         raise FormatError(f"{source}: a matrix of FLIRT has 16 numbers, found {found.size}")
     forth = _checked(found.reshape(4, 4), source)
-    return _affine(aff.inverse(_flirt(moving)) @ aff.inverse(forth) @ _flirt(reference), source)
+    numbers_to_numbers = aff.inverse(flirt_coordinates(moving)) @ aff.inverse(forth) @ flirt_coordinates(reference)
+    there, here = _to_mm(moving.units, reference.units), _to_mm(reference.units, moving.units)
+    return _affine(there @ numbers_to_numbers @ aff.inverse(here), source)
 
 
-def _flirt(grid: Grid) -> Array:
+def _to_mm(unit: str, other: str = "mm") -> Array:
+    """A length in a unit to one in mm; one that is not known is taken to be another one, as resampling does."""
+    known = next((u for u in (unit, other) if u in frames.UNITS), "mm")
+    return np.diag([*[frames.mm_per(known)] * 3, 1.0])
+
+
+def flirt_coordinates(grid: Grid) -> Array:
     """World to FLIRT's coordinates."""
     counted = grid.flip("x") if np.linalg.det(grid.matrix[:3, :3]) > 0 else grid
     return np.diag([*grid.spacing, 1.0]) @ aff.inverse(counted.matrix)
@@ -85,10 +94,16 @@ def afni_transform(
     lps = _checked(np.vstack([rows[row or 0].reshape(3, 4), [0, 0, 0, 1]]), source)
     ras = frames.map_to_space(lps, "LPS", "RAS")
     if reference is not None:
-        ras = ras @ _cardinal(reference) @ aff.inverse(reference.matrix)
+        ras = ras @ without_obliquity(reference)
     if moving is not None:
-        ras = moving.matrix @ aff.inverse(_cardinal(moving)) @ ras
+        ras = aff.inverse(without_obliquity(moving)) @ ras
     return _affine(ras, source)
+
+
+def without_obliquity(grid: Grid) -> Array:
+    """World in mm, which AFNI converts to, to that in which it works; it depends on the first voxel."""
+    to_mm = _to_mm(grid.units)
+    return to_mm @ _cardinal(grid) @ aff.inverse(to_mm @ grid.matrix)
 
 
 def _cardinal(grid: Grid) -> Array:

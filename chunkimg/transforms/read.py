@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import chunkimg.geometry.affine as aff
+import chunkimg.io.nifti_header as nh
 
 from ..errors import FormatError, GeometryError, UnsupportedError
 from ..geometry import Grid
+from ..geometry.attrs import NIFTI_HEADER
 from ..io.format import ReadOptions
 from ..io.registry import SHARED, format_of, is_ours
+from ..metadata import headers_of
 from ..volume import Volume
 from .itk import transform_of
 from .itk_files import HDF5, TEXT, mat_records, refuse_other_mat, text_records, with_hdf5
-from .linear import afni_transform, fsl_transform
+from .linear import afni_transform, flirt_coordinates, fsl_transform, without_obliquity
 from .types import Affine, Composite, DisplacementField
 
 __all__ = ["read_transform"]
@@ -25,6 +35,8 @@ _VECTORS = {1006: "RAS", 1007: "LPS"}
 _FNIRT = range(2006, 2020)
 #: a matrix in text is not larger
 _SHORT = 1 << 20
+#: voxel: positions that differ by less are one
+_SAME = 1e-3
 
 
 def read_transform(
@@ -67,7 +79,7 @@ def read_transform(
     UnsupportedError
         If it holds a B-spline or another kind of transform that is not supported.
     GeometryError
-        If images that are needed to understand it are missing.
+        If images that are needed to understand it are missing, or do not lie as in their files.
     MissingExtraError
         If it is HDF5 and h5py is not installed.
 
@@ -91,9 +103,9 @@ def read_transform(
     if kind == "itk":
         return _of_itk(name)
     text = _read(name, _SHORT).decode("latin-1")
-    if kind == "fsl":
-        return fsl_transform(text, name, _grid(reference), _grid(moving))
-    return afni_transform(text, name, _grid(reference), _grid(moving), row)
+    coordinates = flirt_coordinates if kind == "fsl" else without_obliquity
+    fixed, moved = _grid(reference, "reference", coordinates), _grid(moving, "moving", coordinates)
+    return fsl_transform(text, name, fixed, moved) if kind == "fsl" else afni_transform(text, name, fixed, moved, row)
 
 
 def _kind(name: str) -> str:
@@ -135,8 +147,8 @@ def _of_itk(name: str) -> Affine | Composite | DisplacementField:
     return transform_of(mat_records(_read(name, _SHORT), name), name)
 
 
-def _grid(image: Any) -> Grid | None:
-    """The grid of an image, wherever it is."""
+def _grid(image: Any, what: str, coordinates: Callable[[Grid], NDArray[np.float64]]) -> Grid | None:
+    """The grid of an image, wherever it is, which has the program's coordinates as in its file."""
     if image is None or isinstance(image, Grid):
         return image
     if isinstance(image, (str, os.PathLike)):
@@ -147,7 +159,27 @@ def _grid(image: Any) -> Grid | None:
         return image.grid
     from ..image.build import grid_of
 
-    return grid_of(image)
+    grid = grid_of(image)
+    stored = _stored_grid(image.attrs)
+    if stored is not None:
+        # numbers are compared, in whatever unit
+        there, here = (coordinates(replace(g, units="mm")) for g in (stored, grid))
+        apart = aff.apply(there, grid.corners()) - aff.apply(here, grid.corners())
+        if np.abs(apart).max() > _SAME * min(grid.spacing):
+            raise GeometryError(
+                f"the {what} image was turned, cropped or resampled since it was opened, and the matrix counts voxels "
+                f"as they lie in the file: give {what}= the path of the file that the program was given, or its Grid "
+                "(image.img.grid, if that was this image, saved)"
+            )
+    return grid
+
+
+def _stored_grid(attrs: Mapping[Any, Any]) -> Grid | None:
+    """The grid of the NIfTI file that an image came from; None if it came from elsewhere."""
+    raw = headers_of(attrs).get(NIFTI_HEADER)
+    return (
+        None if raw is None else nh.grid_of(nh.parse(raw, "header kept with the image"), "header kept with the image")
+    )
 
 
 def _field(name: str, vectors: str | None) -> DisplacementField:
