@@ -298,3 +298,22 @@ def test_times_in_other_units(tmp_path):
     for name in ("a.nii", "a.ome.zarr"):
         image.img.save(tmp_path / name)
         assert ci.open_image(tmp_path / name).t.values.tolist() == [0, 60]
+
+
+def test_the_same_grid_is_the_same_in_each_frame():
+    here = np.diag([2.0, 3, 4, 1])
+    there = here + np.eye(4, k=3)
+    still = ci.from_array(np.zeros((3, 4, 5)), affine=here)
+    moving = ci.from_array(np.zeros((2, 3, 4, 5)), affine=[here, there], t=[0, 1])
+    otherwise = ci.from_array(np.zeros((2, 3, 4, 5)), affine=[here, there + np.eye(4, k=3)], t=[0, 1])
+    for a, b in ((still, moving), (moving, still), (moving, otherwise)):
+        assert not a.img.same_grid(b)
+        with pytest.raises(ci.GeometryError, match="a corner is displaced"):
+            a.img.require_same_grid(b)
+    assert moving.img.same_grid(moving + 1)
+    assert moving.isel(t=0).img.same_grid(still)
+    assert not moving.isel(t=1).img.same_grid(still)
+    more = ci.from_array(np.zeros((3, 3, 4, 5)), affine=[here, there, here], t=[0, 1, 2])
+    assert not moving.img.same_grid(more)
+    with pytest.raises(ci.GeometryError, match="not as many"):
+        moving.img.require_same_grid(more)

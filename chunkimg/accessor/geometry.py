@@ -109,9 +109,9 @@ class GeometryPart:
         return self.grid.to_index(world)
 
     def same_grid(self, other: xr.DataArray, tol: float = 1e-3) -> bool:
-        """Whether both images occupy the same space: no corner displaced by more than `tol` voxel."""
-        return self.grid.same_as(build.grid_of(other), tol)
+        """Whether both images occupy the same space, in each frame: no corner displaced by more than `tol` voxel."""
+        return build.same_place(self._image, other, tol)
 
     def require_same_grid(self, other: xr.DataArray, tol: float = 1e-3) -> None:
-        """Raise `GeometryError`, listing all differences, unless both images occupy the same space."""
-        self.grid.require_same_as(build.grid_of(other), tol)
+        """Raise `GeometryError`, listing all differences, unless both images occupy the same space, in each frame."""
+        build.require_same_place(self._image, other, tol)

@@ -32,6 +32,8 @@ __all__ = [
     "grid_of",
     "poses_of",
     "raw_grid_of",
+    "require_same_place",
+    "same_place",
     "spatial_coordinates",
     "times_of",
     "to_dataarray",
@@ -206,6 +208,31 @@ def frame_grids(image: xr.DataArray) -> list[Grid]:
         return [grid]
     rows = [tuple(map(tuple, poses.at(t, grid).tolist())) for t in poses.times]
     return [Grid(grid.shape, r, grid.space, grid.units) for r in rows]
+
+
+def _paired_grids(image: xr.DataArray, other: xr.DataArray) -> list[tuple[Grid, Grid]] | None:
+    """Grids of two images frame by frame, None if they have not as many; one that stays counts for all of the other."""
+    require_image(other)
+    a, b = frame_grids(image), frame_grids(other)
+    count = max(len(a), len(b))
+    if not {len(a), len(b)} <= {1, count}:
+        return None
+    return list(zip(a * (count // len(a)), b * (count // len(b)), strict=True))
+
+
+def same_place(image: xr.DataArray, other: xr.DataArray, tol: float) -> bool:
+    """Whether two images occupy the same space in each frame; see `GeometryPart.same_grid`."""
+    pairs = _paired_grids(image, other)
+    return pairs is not None and all(a.same_as(b, tol) for a, b in pairs)
+
+
+def require_same_place(image: xr.DataArray, other: xr.DataArray, tol: float) -> None:
+    """Raise `GeometryError` unless they do; see `GeometryPart.require_same_grid`."""
+    pairs = _paired_grids(image, other)
+    if pairs is None:
+        raise GeometryError("both images have frames at places of their own, and not as many; choose those that match")
+    for a, b in pairs:
+        a.require_same_as(b, tol)
 
 
 def _frame_times(image: xr.DataArray) -> Any:
