@@ -170,3 +170,20 @@ def test_coarsened_array_reads_regions():
         whole = reduce(values, (1, 2, 2, 2))
         np.testing.assert_array_equal(array._read(full_region(array.shape)), whole)
         np.testing.assert_array_equal(array[1:, 1:3, 2:7:2, 5], whole[1:, 1:3, 2:7:2, 5])
+
+
+def test_a_pyramid_is_a_job_of_the_size_of_its_finest_level(monkeypatch, tmp_path):
+    import chunkimg as ci
+
+    asked = []
+    values = (np.arange(96**3) // 999).astype("u2").reshape(96, 96, 96)
+    labels = ci.from_array(values, spacing=(1, 1, 1)).img.as_label()
+    monkeypatch.setattr(downsample, "mode_kernel", lambda *_: asked.append(1))
+    monkeypatch.setattr(downsample, "_WORTH", values.nbytes + 1)
+    labels.img.save(tmp_path / "a.ome.zarr", pyramid=True, chunks=32)
+    assert not asked
+    monkeypatch.setattr(downsample, "_WORTH", values.nbytes)
+    labels.img.save(tmp_path / "b.ome.zarr", pyramid=True, chunks=32)
+    assert asked
+    one, other = (ci.open_image(tmp_path / name, level=1).values for name in ("a.ome.zarr", "b.ome.zarr"))
+    np.testing.assert_array_equal(one, other)

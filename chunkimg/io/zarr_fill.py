@@ -111,9 +111,9 @@ class _Flow:
         self._z, self._method, self._progress = z, method, progress
         self._next = _Flow(levels[1:], z, method, store, progress) if len(levels) > 1 else None
         self._depth = levels[0].spec.unit[z]
-        self._shape = levels[0].spec.shape
-        self._nbytes = math.prod(self._shape) * levels[0].spec.dtype.itemsize
-        self._factors = levels[0].factors
+        self._shape, self._factors = levels[0].spec.shape, levels[0].factors
+        # of the finer level, which is reduced to this one
+        self._nbytes = math.prod((*self._shape, *self._factors, levels[0].spec.dtype.itemsize))
         #: finer planes that are too few for one of this level; planes of this level that are not written yet
         self._rest: Block | None = None
         self._ready: list[Block] = []
