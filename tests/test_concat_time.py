@@ -1,6 +1,7 @@
 """Many images as one with time."""
 
 import pickle
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -44,6 +45,57 @@ def test_any_part_reads_only_what_it_shows(lengths, data):
     key = tuple(data.draw(slices(n)) for n in whole.shape)
     assert np.array_equal(array[key], whole[key])
     assert sum(p.read for p in pieces) == whole[key].size
+
+
+class Stream(Counted):
+    """An array that is decoded front to back, in an order, and says how often it was begun."""
+
+    def __init__(self, data, order):
+        super().__init__(data)
+        self.front_to_back, self.file_order, self.begun, self.at = True, order, 0, 0
+
+    @contextmanager
+    def reader(self):
+        self.at = self.data.size
+
+        def read(region):
+            place = [r.start for r in region], [r.stop - 1 for r in region]
+            strides = np.empty(self.ndim, int)
+            strides[list(self.file_order)] = np.cumprod([1, *(self.shape[a] for a in self.file_order[:0:-1])])[::-1]
+            first, last = (int(np.dot(p, strides)) for p in place)
+            self.begun += first < self.at
+            self.at = last
+            return self._read(region)
+
+        yield read
+
+
+@pytest.mark.parametrize(
+    ("orders", "sizes", "expected"),
+    [
+        # frame after frame; channels beside each other in the file, which are read in step; neither
+        ([(0, 1, 2)] * 3, (2, 4, 1), (0, 1, 2)),
+        ([(1, 2, 0)] * 3, (2, 4, 1), (1, 2, 0)),
+        ([(1, 2, 0)] * 3, (1, 1, 1), (0, 1, 2)),
+        ([(1, 2, 0), (0, 1, 2)], (2, 3), None),
+        ([(1, 2, 0)] * 9, (2,) * 9, None),
+    ],
+)
+def test_each_piece_is_decoded_once(orders, sizes, expected):
+    rng = np.random.default_rng(0)
+    pieces = [Stream(rng.integers(0, 999, (n, 5, 3)), order) for n, order in zip(sizes, orders, strict=True)]
+    array = JoinedArray(pieces, 0, pieces[0].dtype)
+    assert array.file_order == expected
+    whole = np.concatenate([p.data for p in pieces])
+    if expected is None:
+        return
+    slow = expected[0]
+    with array.reader() as read:
+        for k in range(array.shape[slow]):
+            region = [range(n) for n in array.shape]
+            region[slow] = range(k, k + 1)
+            np.testing.assert_array_equal(read(tuple(region)), whole.take([k], slow))
+    assert [p.begun for p in pieces] == [1] * len(pieces)
 
 
 @given(grids(), st.integers(2, 5))

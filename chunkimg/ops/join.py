@@ -17,7 +17,7 @@ __all__ = ["JoinedArray"]
 
 #: bytes of a piece that is decoded front to back, up to which it is read as a whole
 _LARGE = 64 << 20
-#: pieces whose readers are open at once, where they may be asked for in turn
+#: pieces whose readers are open at once, where they are asked for in turn
 _OPEN = 8
 
 
@@ -40,10 +40,7 @@ class JoinedArray(LazyArray):
         self.ends = tuple(itertools.accumulate(p.shape[axis] for p in pieces))
         self.shape = (*first.shape[:axis], self.ends[-1], *first.shape[axis + 1 :])
         self.front_to_back = any(p.front_to_back for p in pieces)
-        orders = {None if p.file_order is None else tuple(a for a in p.file_order if a != axis) for p in pieces}
-        if len(orders) == 1 and first.file_order is not None:
-            # each piece is read to its end before the next
-            self.file_order = (axis, *(a for a in first.file_order if a != axis))
+        self.file_order = self._order()
         units = {p.chunks for p in pieces}
         self.piecewise = all(p.piecewise for p in pieces) and len(units) == 1
         if len(units) == 1 and first.chunks is not None:
@@ -52,6 +49,15 @@ class JoinedArray(LazyArray):
             self.chunks = (*first.chunks[:axis], along, *first.chunks[axis + 1 :])
         elif len({p.shape for p in pieces}) == 1 and self.front_to_back and first.nbytes <= _LARGE:
             self.chunks = first.shape
+
+    def _order(self) -> tuple[int, ...] | None:
+        """Piece after piece, where the axis is the slowest in each; else that of all, which are read in step."""
+        orders = {p.file_order for p in self.pieces}
+        slowest = [p.file_order and (p.file_order[0] == self.axis or p.shape[self.axis] == 1) for p in self.pieces]
+        others = {tuple(a for a in o if a != self.axis) for o in orders if o is not None}
+        if all(slowest) and len(others) == 1:
+            return (self.axis, *others.pop())
+        return orders.pop() if len(orders) == 1 and len(self.pieces) <= _OPEN else None
 
     @property
     def held(self) -> int:
@@ -78,7 +84,7 @@ class JoinedArray(LazyArray):
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """Reads each piece through its own reader; few are open at a time, one where they follow each other."""
-        most = 1 if self.front_to_back and self.file_order is not None else _OPEN
+        most = 1 if self.front_to_back and self.file_order and self.file_order[0] == self.axis else _OPEN
         opened: OrderedDict[int, tuple[ExitStack, Reader]] = OrderedDict()
         with ExitStack() as every:
 
