@@ -136,3 +136,13 @@ def test_coordinates_of_plain_xarray_as_they_are_meant(tmp_path, names, packed):
     ds.to_zarr(tmp_path / "a.zarr", encoding=dict.fromkeys(coords, packing) if packed else {}, consolidated=False)
     image = ci.open_image(tmp_path / "a.zarr")
     np.testing.assert_allclose(image.img.affine, [[0.5, 0, 0, 100], [0, 1.5, 0, -3], [0, 0, 2, 5], [0, 0, 0, 1]])
+
+
+def test_a_url_that_nothing_reads_names_the_extra(monkeypatch):
+    pytest.importorskip("fsspec")
+    from fsspec.registry import known_implementations
+
+    known = {"class": "not_installed.FileSystem", "err": "Install not_installed to access it"}
+    monkeypatch.setitem(known_implementations, "nothing", known)
+    with pytest.raises(ci.MissingExtraError, match=r"nothing://a\.ome\.zarr: Install.*chunkimg\[remote\]"):
+        ci.open_image("nothing://a.ome.zarr")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ChunkImgError, FormatError, UnsupportedError
+from ..errors import ChunkImgError, FormatError, MissingExtraError, UnsupportedError
 from . import zarr_folder
 from .zarr_folder import FolderArray, FolderGroup
 from .zarr_names import METADATA, is_node, split_zip
@@ -38,6 +38,8 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None, *, 
     ------
     FormatError
         If there is none, or its metadata is damaged.
+    MissingExtraError
+        If it is a URL of a kind that nothing installed reads.
     """
     where, path = _place(source)
     if isinstance(where, str) and "://" not in where and not by_zarr:
@@ -54,6 +56,10 @@ def open_node(source: Any, storage_options: Mapping[str, Any] | None = None, *, 
         ) from error
     except (OSError, MemoryError, ChunkImgError):
         raise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{source}: {error}; what S3 and HTTP need comes with: pip install 'chunkimg[remote]'"
+        ) from error
     except Exception as error:
         raise FormatError(f"{source}: no Zarr group or array can be opened here: {error}") from error
 
