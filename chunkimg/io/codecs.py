@@ -41,7 +41,7 @@ PROFILES = {
 
 
 def compressor(name: str | None, dtype: np.dtype[Any], labels: bool = False) -> Compressor | None:
-    """How chunks are compressed; all of these are read by zarr-python, tensorstore, zarrs; zarrita lacks single bytes.
+    """How chunks are compressed; all of these are read by zarr-python, tensorstore, zarrs and zarrita.
 
     Parameters
     ----------

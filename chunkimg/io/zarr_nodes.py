@@ -115,8 +115,9 @@ def _v3(spec: ArraySpec) -> dict[str, Any]:
     """Metadata of an array as the Zarr v3 core specification has it."""
     dtype = spec.dtype
     zero: Any = {"b": False, "f": 0.0, "c": [0.0, 0.0]}.get(dtype.kind, 0)
-    endian: dict[str, Any] = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
-    codecs: list[dict[str, Any]] = [{"name": "bytes", **endian}]
+    # a single byte needs no configuration by the specification; zarrita 0.2 wants the member nevertheless
+    endian = {"endian": "little"} if dtype.itemsize > 1 else {}
+    codecs: list[dict[str, Any]] = [{"name": "bytes", "configuration": endian}]
     if spec.compressor is not None:
         codecs.append({"name": spec.compressor.name, "configuration": _configuration(spec.compressor, dtype)})
     if spec.checksum:
