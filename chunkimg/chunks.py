@@ -37,6 +37,8 @@ _CHUNK_BYTES = 2 << 20
 #: chunks of whole frames smaller than this hold several frames: what a chunk costs is more than what it holds
 _TINY_FRAME = 64 << 10
 _MANY_CHUNKS = 10_000
+#: relative difference of voxel sizes that are stored in single precision
+_ROUNDING = 1e-5
 _SHARD_CHUNKS = 64
 
 
@@ -119,8 +121,9 @@ def plan_store(
         grow = [d for d in free if chunk[d] < limit[d]]
         if not grow or itemsize * math.prod(chunk.values()) * 2 > _CHUNK_BYTES:
             break
-        narrowest = min(grow, key=lambda d: (chunk[d] * step[d], free.index(d)))
-        chunk[narrowest] *= 2
+        # sizes that differ by the rounding of a header are the same
+        least = min(chunk[d] * step[d] for d in grow) * (1 + _ROUNDING)
+        chunk[next(d for d in grow if chunk[d] * step[d] <= least)] *= 2
     if "t" in sizes and not asked:
         frame = itemsize * math.prod(min(chunk[d], sizes[d]) for d in dims)
         while frame * chunk["t"] * 2 <= _TINY_FRAME and chunk["t"] < sizes["t"]:

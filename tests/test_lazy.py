@@ -224,6 +224,12 @@ def test_planned_chunks(shape, itemsize, spacing, front_to_back):
         assert all(s % c == 0 for s, c in zip(plan.shards, plan.chunks, strict=True))
 
 
+@pytest.mark.parametrize("noise", [(1, 1, 1), (1, 1 - 1e-7, 1 + 1e-7), (1 + 1e-7, 1, 1 - 1e-7), (1 - 1e-7, 1, 1)])
+def test_rounded_spacings_are_planned_alike(noise):
+    spacing = dict(zip("zyx", (0.7 * n for n in noise), strict=True))
+    assert chunks.plan_store(tuple("zyx"), (500, 600, 700), 2, spacing).chunks == (64, 128, 128)
+
+
 @settings(max_examples=200)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=4),
