@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .errors import FormatError
-from .lazy import Block, LazyArray, PassThrough, Reader, Region, Scaling
+from .lazy import Block, LazyArray, PassThrough, Reader, Region
+from .scaling import Scaling
 from .volume import Volume
 
 __all__ = ["ComplexParts", "EncodedArray", "store_as"]

@@ -11,7 +11,8 @@ import numpy as np
 
 from .errors import GeometryError
 from .geometry import Grid, Poses
-from .lazy import LazyArray, ScaledArray, Scaling, ViewArray
+from .lazy import LazyArray, ScaledArray, ViewArray
+from .scaling import Scaling
 
 __all__ = ["CHANNEL_NAMES", "DIMS", "OMERO", "PER_CHANNEL", "SAMPLES", "TimeAxis", "Volume", "pick_channels"]
 

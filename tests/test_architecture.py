@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "_later", "_when_imported", "workers"},
     {"geometry"},
     {"access", "indexing"},
-    {"gather"},
+    {"gather", "scaling"},
     {"lazy"},
     {"volume"},
     {"align", "encode", "lengths", "metadata"},

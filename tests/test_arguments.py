@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import chunkimg as ci
-from chunkimg.lazy import Derived, LazyArray, ScaledArray, Scaling, ViewArray
+from chunkimg.lazy import Derived, LazyArray, ScaledArray, ViewArray
+from chunkimg.scaling import Scaling
 
 
 @pytest.fixture

@@ -19,13 +19,14 @@ from chunkimg.chunks import regions
 from chunkimg.filters import smoothed
 from chunkimg.geometry import affine as aff
 from chunkimg.image.build import to_volume
-from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
+from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
 from chunkimg.lengths import reach
 from chunkimg.ops import gaussian, gaussian_kernel, halos, overlap
 from chunkimg.ops.gaussian import Gaussian
 from chunkimg.ops.gaussian_kernel import correlate_kernel
 from chunkimg.ops.halos import lattice, overlapping
 from chunkimg.ops.overlap import Halo, OverlapArray, Whole
+from chunkimg.scaling import Scaling
 from chunkimg.volume import Volume
 
 ndimage = optional("scipy.ndimage")

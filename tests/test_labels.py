@@ -16,8 +16,9 @@ import chunkimg as ci
 from chunkimg import label_stats as module
 from chunkimg.geometry import Poses
 from chunkimg.label_stats import label_stats
-from chunkimg.lazy import LazyArray, Scaling
+from chunkimg.lazy import LazyArray
 from chunkimg.ops import labels as ops
+from chunkimg.scaling import Scaling
 from chunkimg.volume import TimeAxis, Volume
 
 ndimage = optional("scipy.ndimage")

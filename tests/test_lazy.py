@@ -18,7 +18,8 @@ from chunkimg.image.views import viewed
 from chunkimg.io import files, streams
 from chunkimg.io.file_array import file_array
 from chunkimg.io.source import FileSource
-from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
+from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
+from chunkimg.scaling import Scaling
 
 
 class Memory(LazyArray):

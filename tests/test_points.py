@@ -19,9 +19,10 @@ from chunkimg.geometry import Grid
 from chunkimg.io import streams
 from chunkimg.io.source import DecodedStream
 from chunkimg.io.zarr_array import ZarrArray
-from chunkimg.lazy import LazyArray, Scaling, ViewArray
+from chunkimg.lazy import LazyArray, ViewArray
 from chunkimg.ops.points import corners_of
 from chunkimg.ops.scatter import Scatter, _sorted
+from chunkimg.scaling import Scaling
 from chunkimg.volume import Volume
 
 OBLIQUE = (

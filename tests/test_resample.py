@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
-from chunkimg.lazy import LazyArray, ScaledArray, Scaling, ViewArray
+from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
 from chunkimg.ops import boxes, interpolate, interpolate_kernels, machine_code
 from chunkimg.ops.pad import PaddedArray
 from chunkimg.ops.resample import ResampledArray
+from chunkimg.scaling import Scaling
 from chunkimg.volume import TimeAxis, Volume
 
 ndimage, sitk = optional("scipy.ndimage"), optional("SimpleITK")

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 
 import chunkimg as ci
 from chunkimg import statistics
-from chunkimg.lazy import LazyArray, Scaling
+from chunkimg.lazy import LazyArray
 from chunkimg.ops import count_kernel, counts, machine_code, ranks
 from chunkimg.ops.stats import Moments
+from chunkimg.scaling import Scaling
 from chunkimg.volume import Volume
 
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")

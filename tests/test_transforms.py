@@ -17,7 +17,7 @@ from strategies import affines, grids
 from test_points import Stored, image_of, scattered
 
 import chunkimg as ci
-from chunkimg.lazy import Scaling
+from chunkimg.scaling import Scaling
 from chunkimg.transforms import itk_files
 from chunkimg.transforms.linear import fsl_transform
 

@@ -17,7 +17,8 @@ from ..errors import GeometryError
 from ..geometry import Grid, Poses
 from ..geometry import attrs as keys
 from ..geometry.grid import AXES
-from ..lazy import LazyArray, ScaledArray, Scaling, ViewArray, as_range
+from ..lazy import LazyArray, ScaledArray, ViewArray, as_range
+from ..scaling import Scaling
 from ..volume import DIMS, TimeAxis, Volume, pick_channels
 from .computed import ComputedArray
 from .expressions import elementwise

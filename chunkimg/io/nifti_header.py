@@ -20,7 +20,7 @@ from ..errors import ChunkImgWarning, FormatError, UnsupportedError
 from ..geometry import Grid
 from ..geometry import affine as aff
 from ..geometry.frames import to_seconds
-from ..lazy import Scaling
+from ..scaling import Scaling
 from ..volume import TimeAxis
 from . import nifti_fields as nf
 from .nifti_forms import best_affine, qform

@@ -21,8 +21,8 @@ from ..geometry import affine as aff
 from ..geometry.attrs import IMAGE_LABEL, LABEL
 from ..geometry.frames import from_seconds
 from ..geometry.poses import snapped_steps
-from ..lazy import Scaling
 from ..metadata import LABEL_INTENT
+from ..scaling import Scaling
 from ..volume import PER_CHANNEL, TimeAxis
 from . import nifti_header as nh
 from .nifti_fields import Fields

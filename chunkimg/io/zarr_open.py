@@ -15,7 +15,7 @@ from ..errors import FormatError
 from ..geometry import attrs as keys
 from ..geometry.attrs import NIFTI_HEADER
 from ..labelling import image_label_of
-from ..lazy import Scaling
+from ..scaling import Scaling
 from ..volume import TimeAxis, Volume
 from . import nifti_zarr, zarr_layout, zarr_store
 from .format import MAX_AXIS, Header, ReadOptions

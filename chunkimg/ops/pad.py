@@ -14,7 +14,8 @@ import chunkimg.gather as gather
 from ..align import slice_axis
 from ..errors import GeometryError
 from ..geometry import AXES
-from ..lazy import Block, Derived, LazyArray, Reader, Region, Scaling
+from ..lazy import Block, Derived, LazyArray, Reader, Region
+from ..scaling import Scaling
 from ..volume import Volume
 
 __all__ = ["MODES", "PaddedArray", "padded", "widths", "within"]

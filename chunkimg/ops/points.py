@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..indexing import Block, Indices
-from ..lazy import Scaling
+from ..scaling import Scaling
 from .lines import ROUNDING
 
 __all__ = [

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..chunks import BUDGET, block_shape
 from ..indexing import Block, Indices, Reader, Region, as_range
-from ..lazy import LazyArray, Scaling, ViewArray
+from ..lazy import LazyArray, ViewArray
+from ..scaling import Scaling
 from .points import Corners, Voxels, blended, value_type, weighted
 
 __all__ = ["Part", "Scatter"]
