@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -39,6 +39,7 @@ __all__ = [
     "Block",
     "Derived",
     "LazyArray",
+    "Lender",
     "PassThrough",
     "Reader",
     "Region",
@@ -48,6 +49,9 @@ __all__ = [
     "full_region",
 ]
 
+
+#: what `LazyArray.borrowed` is
+Lender = Callable[[Region], AbstractContextManager[Block]]
 
 #: bytes of a sequential source that are decoded at once where they are shown backwards
 _TURNED = 16 << 20
@@ -109,6 +113,17 @@ class LazyArray(ABC):
     def borrowed(self, region: Region) -> Iterator[Block]:
         """Values of a region that are to be looked at only within the context: a copy may be saved."""
         yield self._read(region)
+
+    @property
+    def lends(self) -> bool:
+        """Whether many threads may ask a `lender` for small regions, of whole chunks if there are any."""
+        return self.piecewise
+
+    @contextmanager
+    def lender(self) -> Iterator[Lender]:
+        """`borrowed` for a pass over the whole array by many threads, where it `lends`."""
+        self.prepare()
+        yield self.borrowed
 
     def leaves(self) -> Iterator[LazyArray]:
         """The arrays that values finally come from."""

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 import chunkimg as ci
 from chunkimg import Grid, resampling
 from chunkimg.geometry import affine as aff
+from chunkimg.io.format import WriteOptions
+from chunkimg.io.registry import format_to_write
 from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
 from chunkimg.ops import boxes, interpolate, interpolate_kernels, machine_code
 from chunkimg.ops.pad import PaddedArray
@@ -55,6 +57,18 @@ class Stored(LazyArray):
     @property
     def passes(self):
         return self.read / self.values.size
+
+
+class Bend:
+    """A map that is not affine."""
+
+    matrix = None
+
+    def map(self, points):
+        out = points.copy()
+        out[..., 0] += 2 * np.sin(points[..., 1] / 5)
+        out[..., 2] += 1.5 * np.cos(points[..., 0] / 4)
+        return out
 
 
 def noise(shape, dtype="f4", seed=0):
@@ -475,18 +489,6 @@ def test_each_frame_from_its_own_place():
 # ------------------------------------------------------------------ transforms
 
 
-class Bend:
-    """A map that is not affine."""
-
-    matrix = None
-
-    def map(self, points):
-        out = points.copy()
-        out[..., 0] += 2 * np.sin(points[..., 1] / 5)
-        out[..., 2] += 1.5 * np.cos(points[..., 0] / 4)
-        return out
-
-
 class Affine:
     def __init__(self, matrix):
         self.matrix = matrix
@@ -721,6 +723,23 @@ def test_with_and_without_dask(tmp_path):
         found.img.save(tmp_path / name)
         np.testing.assert_array_equal(ci.open_image(tmp_path / name).values, expected)
         assert ci.open_image(tmp_path / name).img.same_grid(found)
+
+
+@pytest.mark.parametrize("chunks", [(5, 7, 9), None])
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("transform", [None, Bend()])
+def test_stores_are_made_of_it_in_one_pass(tmp_path, chunks, sequential, transform):
+    values = noise((40, 50, 60), "i2")
+    stored = Stored(values, chunks, sequential)
+    ref = Grid((61, 43, 29), aff.compose((1.1, 1.3, 1.2), turned(-15, 2), (-3, 8, 4)))
+    found = resampling.resample_volume(volume_of(stored, np.eye(4)), ref, "linear", transform, -1)
+    assert found.data.lends == (transform is None)
+    expected = resampling.resample_volume(volume_of(values, np.eye(4)), ref, "linear", transform, -1).data[:]
+    assert len(np.unique(expected)) > 1000
+    stored.read = 0
+    format_to_write("a.zarr").write(found, str(tmp_path / "a.zarr"), WriteOptions(chunks={"z": 8, "y": 16, "x": 16}))
+    np.testing.assert_array_equal(ci.open_image(tmp_path / "a.zarr").values, expected)
+    assert stored.passes <= 1 if chunks or sequential else stored.passes < 4
 
 
 def test_the_result_of_dask_alone_is_resampled(tmp_path):

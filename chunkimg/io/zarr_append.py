@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from ..lazy import Block, LazyArray, Region
+from ..lazy import Block, LazyArray, Lender, Region
 from ..workers import Pending, start
 from .zarr_chunk import encode, encode_index
 from .zarr_put import Store
@@ -63,22 +63,21 @@ class ArrayWriter:
     def reads(self, source: LazyArray) -> bool:
         """Whether `write_from` reads a source as cheaply as larger blocks would: no chunk of it in two of ours."""
         whole = zip(self.spec.chunks, source.chunks or (), self.spec.shape, strict=False)
-        return source.piecewise and all(ours % theirs == 0 or ours >= n for ours, theirs, n in whole)
+        return source.lends and all(ours % theirs == 0 or ours >= n for ours, theirs, n in whole)
 
     def write_from(
-        self, source: LazyArray, regions: Iterable[Region], progress: Callable[[int], Any] | None = None
+        self, lend: Lender, regions: Iterable[Region], progress: Callable[[int], Any] | None = None
     ) -> Pending:
         """Begin to read, encode and put regions, which cover whole units: each chunk from first to last in one worker.
 
         Nothing larger than a chunk is in memory, a shard as far as it is encoded.
         """
-        source.prepare()
         telling = threading.Lock()
 
         def store(at: tuple[int, ...], shard: _Shard | None) -> None:
             inside = zip(at, self.spec.chunks, self.spec.shape, strict=True)
             part = tuple(range(k * n, min((k + 1) * n, size)) for k, n, size in inside)
-            with source.borrowed(part) as block:
+            with lend(part) as block:
                 self._do(block, at, shard)
             if progress is not None:
                 with telling:

@@ -82,7 +82,8 @@ def _fill(
         if client is not None and folder is not None:
             write_on_workers(client, levels[0], source, folder, slabs, progress)
         elif count == 1 and writer.reads(source):
-            writer.write_from(source, slabs, progress).finish()
+            with source.lender() as lend:
+                writer.write_from(lend, slabs, progress).finish()
         else:
             copy(source, _Flow(levels[:count], z, plan.method, store, progress).write, slabs, progress)
         last, levels = levels[count - 1], levels[count:]

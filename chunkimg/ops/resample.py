@@ -7,14 +7,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..lazy import Block, Derived, LazyArray, Reader, Region, ViewArray, full_region
+from ..lazy import Block, Derived, LazyArray, Lender, Reader, Region, ViewArray, full_region
 from ..workers import each, thread_count
 from .boxes import KEPT, Boxes, Windows, open_boxes
 from .interpolate import interpolate_lines, interpolate_points, rounded, working_type
@@ -133,6 +133,21 @@ class ResampledArray(Derived):
         with open_boxes(self.source, whole=True) as boxes:
             yield lambda region: self._made(boxes, region)
 
+    @property
+    def lends(self) -> bool:
+        """Where workers may ask for boxes, and no map of the world waits for workers."""
+        return self._is_affine and (self.source.piecewise or self.source.front_to_back)
+
+    @contextmanager
+    def lender(self) -> Iterator[Lender]:
+        """Keeps what was decoded from one region to the next."""
+        with open_boxes(self.source, whole=True) as boxes:
+            yield lambda region: nullcontext(self._made(boxes, region))
+
+    @property
+    def _is_affine(self) -> bool:
+        return all(isinstance(p, AffinePlace) for p in self.places)
+
     def _made(self, boxes: Boxes, region: Region) -> Block:
         out = np.full([len(r) for r in region], self.fill, self.dtype)
 
@@ -141,7 +156,7 @@ class ResampledArray(Derived):
                 with boxes.take(part.box, windows) as values:
                     self._interpolate(part, values.reshape(values.shape[-3:]), out[part.at])
 
-        if boxes.anywhere and all(isinstance(p, AffinePlace) for p in self.places):
+        if boxes.anywhere and self._is_affine:
             each(lambda cut: make(self._located(*cut)), self._cuts(region))
         elif boxes.anywhere:
             # a map may read an image of its own, and wait for workers
