@@ -187,9 +187,9 @@ def save(image: xr.DataArray, dest: Any, *, format: str | None = None, **options
     **options
         Fields of `chunkimg.io.format.WriteOptions`: ``overwrite``, ``budget``, ``progress``; for Zarr ``chunks``,
         ``codec`` (``"fast"``, ``"balanced"``, ``"small"``, or a codec), ``pyramid``, ``downsample``, ``ome_version``
-        ("0.5" or "0.4"), ``resume``, ``storage_options``; for NIfTI
-        ``version``, ``gzip_level``; for NRRD ``encoding`` (``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"``,
-        ``"hex"``), ``gzip_level``; ``dtype`` and ``scaling=(slope, inter)`` store values in another type.
+        ("0.5" or "0.4"), ``resume``, ``storage_options``; for NIfTI ``version``; for NRRD ``encoding`` (``"raw"``,
+        ``"gzip"``, ``"bzip2"``, ``"ascii"``, ``"hex"``); for both ``gzip_level`` and ``gzip_table``; ``dtype`` and
+        ``scaling=(slope, inter)`` store values in another type.
 
     Raises
     ------

@@ -37,6 +37,11 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="NIfTI .gz, NRRD gzip: 0 to 3 (default, fast), 4 to 9 (small).",
         ),
         click.option(
+            "--no-gzip-table",
+            is_flag=True,
+            help="NIfTI .gz, NRRD gzip: no table behind the voxels; for viewers in browsers.",
+        ),
+        click.option(
             "--encoding",
             type=click.Choice(["raw", "gzip", "bzip2", "ascii", "hex"]),
             help="NRRD: how voxels are stored; as in the source, else raw, by default.",
@@ -63,10 +68,13 @@ def write(src: str, dst: str, change: Callable[[Volume], Volume], options: dict[
     options["budget"] = options.pop("memory") << 20
     wanted = False if options.pop("no_index") else "auto"
     outside = options.pop("allow_outside")
+    no_table = options.pop("no_gzip_table")
     volume = format_of(src).open(src, ReadOptions(level=level, index=wanted, allow_outside=outside))
     volume = change(volume)
     plan_only = options.pop("plan_only")
     given = {k: v for k, v in options.items() if v is not None and v is not False}
+    if no_table:
+        given["gzip_table"] = False
     if plan_only:
         click.echo(plan_volume(volume, dst, **given))
         return

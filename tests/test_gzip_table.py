@@ -215,6 +215,29 @@ def test_levels_without_zlib_ng(monkeypatch, tmp_path):
     assert gzip.decompress(path.read_bytes()) == voxels().tobytes()
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.img.gz", "a.nrrd"])
+def test_left_out_where_it_is_not_wanted(name, image, tmp_path, command):
+    """Readers in browsers take the end of the file for that of the content, and its last bytes for its length."""
+    encoding = {"encoding": "gzip"} if name == "a.nrrd" else {}
+    with_table, without = tmp_path / name, tmp_path / "b" / name
+    without.parent.mkdir()
+    image.img.save(with_table, **encoding)
+    image.img.save(without, gzip_table=False, **encoding)
+    head = with_table.read_bytes().index(gzip_table.HEAD)
+    assert table_in(with_table, head) is not None
+    assert with_table.read_bytes().startswith(without.read_bytes())
+    stream = without.read_bytes()[head:]
+    member = zlib.decompressobj(31)
+    content = member.decompress(stream) + member.flush()
+    assert member.eof and not member.unused_data
+    assert int.from_bytes(stream[-4:], "little") == len(content) > image.nbytes - 1
+    np.testing.assert_array_equal(ci.open_image(without).values, image.values)
+    command("convert", with_table, tmp_path / f"c{name}", "--no-gzip-table")
+    assert (tmp_path / f"c{name}").read_bytes()[-4:] == stream[-4:]
+    with pytest.raises(ci.FormatError, match="gzip_table= is for"):
+        image.img.save(tmp_path / "a.zarr", gzip_table=False)
+
+
 @pytest.mark.parametrize("size", [0, 1, 10_006, 10_007])
 def test_one_piece_has_no_table(size, tmp_path):
     path = written(bytes(size), tmp_path)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .format import WriteOptions
 from .gzip_write import GzipWriter
 
 __all__ = ["Sink", "open_encoder"]
@@ -21,7 +22,7 @@ class Sink(Protocol):
         """Append bytes."""
 
 
-def open_encoder(fd: int, start: int, coding: str, level: int | None) -> AbstractContextManager[Sink]:
+def open_encoder(fd: int, start: int, coding: str, options: WriteOptions) -> AbstractContextManager[Sink]:
     """An encoder that writes to a file from byte `start` on.
 
     Parameters
@@ -32,11 +33,11 @@ def open_encoder(fd: int, start: int, coding: str, level: int | None) -> Abstrac
         Where the encoded content starts.
     coding : str
         As for `decoders.open_decoder`.
-    level : int or None
-        Compression level of gzip, as for `GzipWriter`.
+    options : WriteOptions
+        How gzip is written.
     """
     if coding == "gzip":
-        return GzipWriter(fd, level, start)
+        return GzipWriter(fd, options.gzip_level, start, options.gzip_table)
     if coding == "bzip2":
         return _Bzip2Writer(fd, start)
     if coding == "hex":

@@ -133,6 +133,9 @@ class WriteOptions:
     version, gzip_level
         NIfTI: 1 or 2; NIfTI and NRRD: compression level of gzip, 0 to 3 of ISA-L (fast; 3 by default), 4 to 9 of
         zlib-ng, or of zlib where that is not installed (small).
+    gzip_table
+        NIfTI and NRRD: whether a gzip file ends with the table that makes it readable at any place. Readers that go by
+        the end of the file, or stop where the content ends, want it without (`docs/gzip.md`).
     encoding
         NRRD: ``"raw"``, ``"gzip"``, ``"bzip2"``, ``"ascii"`` or ``"hex"``; that of the source, else raw, by default.
     storage_options : dict or None
@@ -150,6 +153,7 @@ class WriteOptions:
     resume: bool = False
     version: int | None = None
     gzip_level: int | None = None
+    gzip_table: bool = True
     encoding: str | None = None
     storage_options: Mapping[str, Any] | None = None
 

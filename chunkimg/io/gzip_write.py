@@ -69,13 +69,15 @@ class GzipWriter:
         0 to 3 are ISA-L's levels, 4 to 9 those of zlib-ng, or of zlib where that is not installed; None for 3.
     start : int
         Where the stream starts in the file.
+    table : bool
+        Whether a table of the pieces stands behind them.
     """
 
-    def __init__(self, fd: int, level: int | None, start: int = 0) -> None:
+    def __init__(self, fd: int, level: int | None, start: int = 0, table: bool = True) -> None:
         self._level = _LEVEL if level is None else level
         if not 0 <= self._level <= 9:
             raise FormatError(f"gzip level {level}: levels are 0 to 3 (ISA-L, fast) and 4 to 9 (zlib, small)")
-        self._fd = fd
+        self._fd, self._table = fd, table
         self._buffer = bytearray()
         self._start, self._position = start, start + len(HEAD)
         self._content = self._crc = 0
@@ -141,7 +143,7 @@ class GzipWriter:
         self._append(LAST_BLOCK + struct.pack("<II", self._crc, self._content % 2**32))
         rows = np.array(self._rows, "<u4").view(ROW)
         # a single piece is where the stream starts
-        if 1 < len(rows) <= MOST_ROWS:
+        if self._table and 1 < len(rows) <= MOST_ROWS:
             for part in packed_table(PieceTable(rows, self._content, _PIECE)):
                 self._append(part)
         os.pwrite(self._fd, HEAD, self._start)

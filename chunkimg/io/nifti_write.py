@@ -33,7 +33,6 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     lower = dest.lower()
     compressed = lower.endswith(".gz")
     bare = dest[:-3] if compressed else dest
-    level = options.gzip_level
     if not bare.lower().endswith((".nii", ".hdr", ".img")):
         raise FormatError(f"{dest}: NIfTI files are called .nii, .hdr or .img (a pair), each also with .gz behind")
     if "://" in dest:
@@ -41,7 +40,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     if bare.lower().endswith(".nii"):
         path = check_destination(dest, options.overwrite)
         prefix, dtype, order = build_header(volume, dest, options.version, single=True)
-        stored = Stored(dtype, order, "gzip" if compressed else "", level)
+        stored = Stored(dtype, order, "gzip" if compressed else "")
         inside: dict[str, Any] = {"lead" if compressed else "head": prefix}
         with partial_file(path, options.overwrite) as fd:
             write_voxels(volume.data, fd, stored, options, path, **inside)
@@ -53,11 +52,11 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     # the header is what makes a pair open: it goes first and comes last
     with partial_file(header, options.overwrite) as header_fd:
         with set_aside(header) as take_away, partial_file(image, options.overwrite) as fd:
-            stored = Stored(dtype, order, "gzip" if compressed else "", level)
+            stored = Stored(dtype, order, "gzip" if compressed else "")
             write_voxels(volume.data, fd, stored, options, image)
             take_away()
         if compressed:
-            with GzipWriter(header_fd, level) as sink:
+            with GzipWriter(header_fd, options.gzip_level) as sink:
                 sink.write(memoryview(prefix))
         else:
             write_at(header_fd, prefix, 0)

@@ -55,13 +55,13 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     coding = _coding(volume, options.encoding)
     path = check_destination(dest, options.overwrite)
     if path.name.lower().endswith(".nrrd"):
-        head, stored = build_header(volume, dest, coding, None, options.gzip_level)
+        head, stored = build_header(volume, dest, coding)
         with partial_file(path, options.overwrite) as fd:
             write_voxels(volume.data, fd, stored, options, path, head=head)
         return
     beside = path.with_name(path.name[:-5] + _SUFFIXES[coding])
     _check_beside(volume, path, beside, options)
-    head, stored = build_header(volume, dest, coding, beside.name, options.gzip_level)
+    head, stored = build_header(volume, dest, coding, beside.name)
     with partial_file(path, options.overwrite) as header_fd:
         # the header is what makes the image open: it goes first and comes last
         with set_aside(path) as take_away, partial_file(beside, options.overwrite) as fd:
@@ -139,9 +139,7 @@ def _template(volume: Volume) -> nh.NrrdHeader | None:
     return header
 
 
-def build_header(
-    volume: Volume, dest: str, coding: str = "", data_file: str | None = None, gzip_level: int | None = None
-) -> tuple[bytes, Stored]:
+def build_header(volume: Volume, dest: str, coding: str = "", data_file: str | None = None) -> tuple[bytes, Stored]:
     """Bytes of the header, and how voxels are stored.
 
     Raises
@@ -180,7 +178,7 @@ def build_header(
     # dims that the file has no axis for have one voxel, and may stand anywhere
     order = (*(k for k in range(len(volume.dims)) if k not in order), *order)
     full_coding = f"text:{dtype.str}" if coding == "text" else coding
-    stored = Stored(dtype, order, full_coding, gzip_level)
+    stored = Stored(dtype, order, full_coding)
     return text.encode(closed=data_file is None), stored
 
 

@@ -33,14 +33,11 @@ class Stored:
         Axes of the array from slowest to fastest in the file.
     coding : str
         ``""`` for plain bytes, or as for `decoders.open_decoder`.
-    level : int or None
-        Compression level of gzip, as for `GzipWriter`.
     """
 
     dtype: np.dtype[Any]
     order: tuple[int, ...]
     coding: str = ""
-    level: int | None = None
 
 
 def write_voxels(
@@ -64,7 +61,7 @@ def write_voxels(
     stored : Stored
         How.
     options : WriteOptions
-        Budget and progress.
+        Budget, progress, and how gzip is written.
     dest : Path
         What is written; temporary files lie beside it.
     head : bytes
@@ -85,7 +82,7 @@ def _write(
     data: LazyArray, fd: int, stored: Stored, options: WriteOptions, folder: Path, head: bytes, lead: bytes
 ) -> None:
     if stored.coding:
-        with open_encoder(fd, len(head), stored.coding, stored.level) as sink:
+        with open_encoder(fd, len(head), stored.coding, options) as sink:
             sink.write(memoryview(lead))
             if _reads_again(data, stored.order, options.budget):
                 _spool(data, sink, stored, options, folder)

@@ -74,6 +74,8 @@ class _Image:
         for name, of in (("version", "NIfTI"), ("gzip_level", "NIfTI and NRRD"), ("encoding", "NRRD")):
             if getattr(options, name) is not None:
                 raise FormatError(f"{name}= is for {of} files, {dest} is a Zarr store")
+        if not options.gzip_table:
+            raise FormatError(f"gzip_table= is for NIfTI and NRRD files, {dest} is a Zarr store")
         if options.downsample not in (None, *METHODS):
             raise FormatError(f"downsample is {options.downsample!r}; expected one of {', '.join(METHODS)}")
         if options.ome_version not in (None, *ome.VERSIONS):
