@@ -1,6 +1,7 @@
 """The house: imports run one way, public names are locked, nothing imports what it does not need."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -105,10 +106,19 @@ LAYERS = [
 ]
 
 
+def _name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+
+
+@functools.cache
 def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-        yield name, path
+    """Path of each module by its name."""
+    return {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@functools.cache
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def layer(name):
@@ -121,18 +131,18 @@ def layer(name):
 
 def imports(name, path):
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (a.name.removeprefix("chunkimg.") for a in node.names if a.name.startswith("chunkimg."))
         elif isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
             for alias in node.names:
                 full = ".".join([*base, alias.name])
-                yield full if any(full == n for n, _ in modules()) else ".".join(base)
+                yield full if full in modules() else ".".join(base)
 
 
 def test_imports_run_one_way():
-    for name, path in modules():
+    for name, path in modules().items():
         if name == "":
             continue
         for other in imports(name, path):
@@ -145,7 +155,7 @@ def test_imports_run_one_way():
 
 
 def test_no_import_cycles():
-    graph = {name: {o for o in imports(name, path) if o != name} for name, path in modules() if name}
+    graph = {name: {o for o in imports(name, path) if o != name} for name, path in modules().items() if name}
 
     def reach(start):
         seen, todo = set(), list(graph.get(start, ()))
@@ -161,7 +171,7 @@ def test_no_import_cycles():
 
 def test_geometry_needs_numpy_alone():
     for path in (PACKAGE / "geometry").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 outside = {a.name.split(".")[0] for a in node.names if not a.name.startswith("chunkimg.geometry.")}
                 assert outside <= {"numpy", *sys.stdlib_module_names}
@@ -171,7 +181,7 @@ def test_geometry_needs_numpy_alone():
 
 def test_one_place_per_decision():
     """Signs are flipped in frames.py, attribute keys are spelt in attrs.py."""
-    for name, path in modules():
+    for name, path in modules().items():
         text = path.read_text()
         if name != "geometry.frames":
             assert "diag([-1" not in text, name
@@ -199,41 +209,47 @@ def test_public_names():
     }  # fmt: skip
 
 
-def loaded(code):
-    """Top-level modules that are imported after running code in a fresh interpreter."""
-    script = f"import sys\n{code}\nprint(' '.join(sorted(m for m in sys.modules if '.' not in m)))"
-    return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        .stdout.splitlines()[-1]
-        .split()
-    )
+def loaded(*codes):
+    """Top-level modules that are imported after each of several pieces of code, run in turn in one fresh process."""
+    show = "print('loaded:', *sorted(m for m in sys.modules if '.' not in m))"
+    script = "\n".join(["import sys", *(f"{code}\n{show}" for code in codes)])
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    found = [set(line.split()[1:]) for line in out.splitlines() if line.startswith("loaded: ")]
+    assert len(found) == len(codes)
+    return found
 
 
 def test_light_imports(tmp_path, nibabel_data):
-    heavy = {"xarray", "pandas", "dask", "zarr", "nibabel", "numpy", "rich", "isal"}
-    assert loaded("import chunkimg") & heavy == set()
     source = str(nibabel_data / "example4d.nii.gz")
-    assert loaded(f"import chunkimg; chunkimg.read_header({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
-    assert loaded(f"import chunkimg; chunkimg.validate({source!r})") & {"xarray", "pandas", "dask", "zarr"} == set()
-    assert loaded(f"import chunkimg; chunkimg.diff({source!r}, {source!r})") & {"xarray", "pandas", "dask"} == set()
-    for dest in ("a.nii.gz", "a.ome.zarr"):
-        code = f"import chunkimg; chunkimg.convert({source!r}, {str(tmp_path / dest)!r})"
-        assert loaded(code) & {"xarray", "pandas", "dask"} == set()
+    steps = [
+        ("", {"xarray", "pandas", "dask", "zarr", "nibabel", "numpy", "rich", "isal"}),
+        (f"chunkimg.read_header({source!r})", {"xarray", "pandas", "dask", "zarr"}),
+        (f"chunkimg.validate({source!r})", {"xarray", "pandas", "dask", "zarr"}),
+        (f"chunkimg.diff({source!r}, {source!r})", {"xarray", "pandas", "dask"}),
+        *((f"chunkimg.convert({source!r}, {str(tmp_path / dest)!r})", {"xarray", "pandas", "dask"})
+          for dest in ("a.nii.gz", "a.ome.zarr")),
+    ]  # fmt: skip
+    for (code, heavy), found in zip(steps, loaded(*(f"import chunkimg\n{code}" for code, _ in steps)), strict=True):
+        assert found & heavy == set(), code
 
 
 #: what commands between files and readers of regions do without
 HEAVY = {"nibabel", "xarray", "pandas", "dask", "zarr", "numcodecs", "rich", "asyncio", "numba", "tensorstore"}
+RUN = "import chunkimg.cli as c; sys.argv[1:] = {}\ntry: c.main()\nexcept SystemExit as e: assert not e.code"
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
 def test_commands_between_files_import_little(suffix, tmp_path, nibabel_data):
     source, made = str(tmp_path / f"a{suffix}"), str(tmp_path / f"b{suffix}")
     ci.convert(nibabel_data / "anatomical.nii", source)
-    run = "import chunkimg.cli as c; sys.argv[1:] = {}\ntry: c.main()\nexcept SystemExit as e: assert not e.code"
-    for command in (["info", source], ["crop", source, made, "--x", "3:9"], ["convert", made, made + suffix]):
-        assert loaded(run.format(command)) & HEAVY == set(), command
-    for command in (["--version"], ["--help"]):
-        assert loaded(run.format(command)) & {"numpy", *HEAVY} == set(), command
+    commands = ["info", source], ["crop", source, made, "--x", "3:9"], ["convert", made, made + suffix]
+    for command, found in zip(commands, loaded(*map(RUN.format, commands)), strict=True):
+        assert found & HEAVY == set(), command
+
+
+def test_version_and_help_import_nothing():
+    for found in loaded(RUN.format(["--version"]), RUN.format(["--help"])):
+        assert found & {"numpy", *HEAVY} == set()
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
@@ -245,16 +261,18 @@ import chunkimg
 image = chunkimg.open_image({source!r}, chunks=None)
 image[2:5, 3:7, 1:9].values, image.isel(x=slice(4, 0, -1)).img.affine
 """
-    assert loaded(code) & {"dask", "nibabel", "zarr", "rich", "numba"} == set()
-    whole = f"import chunkimg; image = chunkimg.open_image({source!r}); image[2:5, 3:7, 1:9].values"
-    assert loaded(whole) & {"nibabel", "zarr", "rich", "numba"} == set()
+    whole = f"image = chunkimg.open_image({source!r}); image[2:5, 3:7, 1:9].values"
+    without, with_dask = loaded(code, whole)
+    assert without & {"dask", "nibabel", "zarr", "rich", "numba"} == set()
+    assert "dask" in with_dask and with_dask & {"nibabel", "zarr", "rich", "numba"} == set()
 
 
 def test_images_without_dask(tmp_path, nibabel_data):
     ci.convert(nibabel_data / "example4d.nii.gz", tmp_path / "a.ome.zarr")
     store = str(tmp_path / "a.ome.zarr")
     code = f"import chunkimg; chunkimg.open_image({store!r}, chunks=None)[1:2, 3:5, :, ::-9].values"
-    assert loaded(code) & {"dask", "zarr", "nibabel"} == set()
+    (found,) = loaded(code)
+    assert found & {"dask", "zarr", "nibabel"} == set()
 
 
 def test_accessor_is_registered_either_way(nibabel_data):
