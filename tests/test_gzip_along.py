@@ -1,5 +1,6 @@
 """The index of a gzip file that is made while all of it is read for something else."""
 
+import itertools
 import os
 import shutil
 import zlib
@@ -66,8 +67,9 @@ def recorded(tmp_path, stream, content, sizes, start=0):
     recorder = IndexRecorder(source, len(content), mark, fd)
     out, at = bytearray(len(content)), 0
     with DecodedStream(source, recorder) as decoded:
-        while at < len(out):
-            size = sizes[at % len(sizes)]
+        for size in itertools.cycle(sizes):
+            if at >= len(out):
+                break
             decoded.read_into(memoryview(out)[at : at + size])
             at += size
         decoded.finish()
