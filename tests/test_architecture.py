@@ -141,6 +141,7 @@ def imports(name, path):
                 yield full if full in modules() else ".".join(base)
 
 
+@pytest.mark.once
 def test_imports_run_one_way():
     for name, path in modules().items():
         if name == "":
@@ -154,6 +155,7 @@ def test_imports_run_one_way():
             )
 
 
+@pytest.mark.once
 def test_no_import_cycles():
     graph = {name: {o for o in imports(name, path) if o != name} for name, path in modules().items() if name}
 
@@ -169,6 +171,7 @@ def test_no_import_cycles():
     assert [name for name in graph if name in reach(name)] == []
 
 
+@pytest.mark.once
 def test_geometry_needs_numpy_alone():
     for path in (PACKAGE / "geometry").glob("*.py"):
         for node in nodes(path):
@@ -179,6 +182,7 @@ def test_geometry_needs_numpy_alone():
                 assert node.module.split(".")[0] in {"numpy", *sys.stdlib_module_names}
 
 
+@pytest.mark.once
 def test_one_place_per_decision():
     """Signs are flipped in frames.py, attribute keys are spelt in attrs.py."""
     for name, path in modules().items():

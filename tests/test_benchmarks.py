@@ -17,6 +17,9 @@ from benchmarks.measure import run
 from benchmarks.suite import Contender, Workload, run_workload
 from benchmarks.workloads import WORKLOADS
 
+#: contenders and checks; that images are right with the lowest versions too is what all other tests say
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
