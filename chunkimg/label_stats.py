@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -271,7 +270,7 @@ class _Frames:
         missing = [(k, n) for k, (d, n) in enumerate(zip(self.dims, self.sizes, strict=True)) if d not in volume.dims]
         if array.front_to_back and any(n > 1 for _, n in missing):
             # it is read once per frame
-            array = spooled(array, stack.enter_context(tempfile.TemporaryDirectory(prefix="chunkimg-")), budget)
+            array = stack.enter_context(spooled(array, budget))
         for axis, count in missing:
             array = Repeated(array, axis, count)
         return array

@@ -14,7 +14,7 @@ PACKAGE = Path(ci.__file__).parent
 
 #: lower layers never import higher ones
 LAYERS = [
-    {"errors", "_later", "_when_imported", "workers"},
+    {"errors", "_later", "_when_imported", "open_file", "workers"},
     {"geometry"},
     {"access", "indexing"},
     {"gather", "scaling"},

@@ -82,3 +82,17 @@ def test_an_encoding_is_that_of_nrrd(tmp_path, name):
     with pytest.raises(ci.FormatError, match="encoding= is for NRRD"):
         ci.from_array(np.zeros((2, 3, 4), "i2")).img.save(tmp_path / name, encoding="gzip")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [ci.open_image, ci.read_header, lambda s: ci.convert(s, "b.nii")])
+def test_what_no_image_is_read_from(call, tmp_path):
+    for source in (5, 5.0, None, True, b"a.nii", ["a.nii"], ("a.nii",)):
+        with pytest.raises(TypeError, match=rf"a path, a URL or a Zarr store; found {type(source).__name__} "):
+            call(source)
+    with pytest.raises(FileNotFoundError, match="the path is empty"):
+        call("")
+    with pytest.raises(ci.FormatError, match="folder without Zarr metadata"):
+        call(tmp_path)
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(ci.FormatError, match="neither its name nor its first bytes"):
+        call(tmp_path / "a.txt")

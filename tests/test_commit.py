@@ -338,37 +338,6 @@ def test_what_is_being_removed_does_not_open(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
 
 
-class Watching:
-    """A progress that notes what is in a folder."""
-
-    def __init__(self, folder):
-        self.folder, self.seen = folder, set()
-
-    def start(self, total):
-        pass
-
-    def __call__(self, count):
-        self.seen |= {p.name for p in self.folder.iterdir()}
-
-
-@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out.hdr", "out.nhdr"])
-def test_temporary_files_of_killed_writers_are_removed(tmp_path, name, monkeypatch):
-    monkeypatch.setattr("chunkimg.lazy._TURNED", 1 << 16)
-    image(70).img.save(tmp_path / "a.nii.gz")
-    turned = ci.open_image(tmp_path / "a.nii.gz", chunks=None).isel(z=slice(None, None, -1))
-    voxels = {"out.hdr": "out.img", "out.nhdr": "out.raw"}.get(name, name)
-    work = tmp_path / "work"
-    (work / f".{voxels}.scratch").mkdir(parents=True)
-    for left in (f".{voxels}.scratch/voxels", f".{voxels}.partial", *([f".{name}.replaced"] if name != voxels else [])):
-        (work / left).write_bytes(b"of a killed writer")
-    watching = Watching(work)
-    turned.img.save(work / name, budget=1 << 20, progress=watching)
-    assert f".{voxels}.scratch" in watching.seen
-    assert all(n.startswith((f".{name}.", f".{voxels}.")) for n in watching.seen)
-    assert {p.name for p in work.iterdir()} == {name, voxels}
-    assert np.array_equal(ci.open_image(work / name).values, turned.values)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_sigterm_removes_what_is_half_written(tmp_path):
     """As schedulers send it, and `kill`."""

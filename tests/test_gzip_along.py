@@ -20,6 +20,7 @@ from chunkimg.io.gzip_blocks import Place, find_block
 from chunkimg.io.gzip_index import fingerprint, load
 from chunkimg.io.gzip_read import IndexedStream, inflate
 from chunkimg.io.source import DecodedStream
+from chunkimg.open_file import OpenFile
 
 SPACING = 32 << 10
 
@@ -64,7 +65,7 @@ def recorded(tmp_path, stream, content, sizes, start=0):
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     with source.open_checked() as file:
         mark = fingerprint(file, source.size, source.start)
-    recorder = IndexRecorder(source, len(content), mark, fd)
+    recorder = IndexRecorder(source, len(content), mark, OpenFile(fd, path))
     out, at = bytearray(len(content)), 0
     with DecodedStream(source, recorder) as decoded:
         for size in itertools.cycle(sizes):

@@ -26,6 +26,7 @@ from chunkimg.io.gzip_read import IndexedStream
 from chunkimg.io.gzip_write import GzipWriter
 from chunkimg.io.source import FileSource
 from chunkimg.lazy import ViewArray
+from chunkimg.open_file import OpenFile
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_number_of_checkpoints(tmp_path, name, least, most):
 
 
 def test_members_need_no_windows(tmp_path):
-    with open(tmp_path / "stream.gz", "wb") as file, GzipWriter(file.fileno(), 2) as sink:
+    with open(tmp_path / "stream.gz", "wb") as file, GzipWriter(OpenFile(file.fileno(), "a.gz"), 2) as sink:
         sink.write(memoryview(NOISE * 7))
     source = FileSource.open(tmp_path / "stream.gz")
     access = GzipAccess(source, 7 * len(NOISE))

@@ -26,6 +26,7 @@ from chunkimg.io.gzip_read import IndexedStream
 from chunkimg.io.gzip_table import ROW, PieceTable, packed_table, read_table
 from chunkimg.io.gzip_write import GzipWriter
 from chunkimg.io.source import FileSource
+from chunkimg.open_file import OpenFile
 
 AFFINE = np.array([[0.64, 0, 0.6, -30], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], [0, 0, 0, 1]])
 
@@ -55,7 +56,7 @@ def table_in(path, start=0):
 
 def written(content, tmp_path, name="stream.gz", start=0, level=None):
     path = tmp_path / name
-    with open(path, "w+b") as file, GzipWriter(file.fileno(), level, start) as sink:
+    with open(path, "w+b") as file, GzipWriter(OpenFile(file.fileno(), "a.gz"), level, start) as sink:
         sink.write(memoryview(content))
     return path
 
@@ -488,7 +489,11 @@ def test_fewer_bytes_than_the_header_needs(scan, tmp_path):
 
 def test_interrupted(tmp_path):
     path = tmp_path / "a.gz"
-    with pytest.raises(RuntimeError), open(path, "w+b") as file, GzipWriter(file.fileno(), None, 7) as sink:
+    with (
+        pytest.raises(RuntimeError),
+        open(path, "w+b") as file,
+        GzipWriter(OpenFile(file.fileno(), "a.gz"), None, 7) as sink,
+    ):
         sink.write(memoryview(voxels().tobytes()))
         raise RuntimeError
     assert path.stat().st_size > 10_000
@@ -502,7 +507,7 @@ def test_pieces_of_any_size(tmp_path_factory, sizes, start):
     with open(path, "w+b") as file:
         file.write(bytes(start))
         file.flush()
-        with GzipWriter(file.fileno(), None, start) as sink:
+        with GzipWriter(OpenFile(file.fileno(), "a.gz"), None, start) as sink:
             at = 0
             for size in sizes:
                 sink.write(memoryview(content)[at : at + size])

@@ -592,6 +592,82 @@ def test_resampling_on_the_command_line(tmp_path, command):
     assert np.mean(found.values != expected) <= 1e-3 and len(np.unique(expected)) > 50
 
 
+@pytest.fixture
+def pair(tmp_path):
+    """An oblique image and a grid of which both have axes of their own, in files."""
+    affine = np.array([[0.64, 0, 0.6, -3], [0.48, 0, -0.8, 11], [0, -1.3, 0, 5.5], [0, 0, 0, 1]])
+    turned = np.array([[-1.1, 0, 0, 11.5], [0, 0.9, 0, 0], [0, 0, 1.2, 0], [0, 0, 0, 1]])
+    moving = ci.from_array(RNG.integers(-900, 900, (10, 12, 13)).astype("i2"), affine=affine)
+    fixed = ci.from_array(np.zeros((9, 14, 11), "i2"), affine=affine @ turned)
+    moving.img.save(tmp_path / "moving.ome.zarr")
+    fixed.img.save(tmp_path / "fixed.nii.gz")
+    return moving, fixed
+
+
+@pytest.mark.parametrize("name", ["omat.mat", "omat.txt", "a.aff12.1D"])
+def test_matrices_of_flirt_and_afni_on_the_command_line(tmp_path, command, pair, name):
+    moving, fixed = pair
+    matrix = np.array([[0.99, 0.1, 0, -1], [-0.1, 0.98, 0.05, 0.5], [0, -0.05, 1, 1.5], [0, 0, 0, 1]])
+    afni = name.endswith("1D")
+    rows = [" ".join(map(repr, row)) for row in matrix.tolist()]
+    (tmp_path / name).write_text(f"{'0 ' * 12}\n{' '.join(rows[:3])}\n" if afni else "\n".join(rows))
+    kind = {"format": "fsl"} if name.endswith("txt") else {"row": 1} if afni else {}
+    options = [
+        text for key, value in kind.items() for text in (f"--{key}".replace("format", "transform-format"), value)
+    ]
+    src, dest, ref = (tmp_path / n for n in ("moving.ome.zarr", "b.nii", "fixed.nii.gz"))
+    command("resample", src, dest, "--like", ref, "--transform", tmp_path / name, "--fill", -7, *options)
+    transform = ci.read_transform(tmp_path / name, reference=fixed, moving=moving, **kind)
+    expected = moving.img.resample_to(fixed, transform=transform, fill=-7).values
+    assert len(np.unique(expected)) > 50
+    found = ci.open_image(dest)
+    assert found.img.same_grid(fixed)
+    # geometry has been through float32
+    assert np.abs(found.values.astype(int) - expected).max() <= 2
+    message = command("resample", src, dest, "--spacing", 1, 1, 1, "--transform", tmp_path / name, *options, code=2)
+    assert "--like" in message.err
+
+
+def test_several_transforms_on_the_command_line(tmp_path, command, pair):
+    moving = pair[0]
+    image = field_of(direction=np.eye(3).ravel().tolist())[1]
+    image.SetOrigin((-10.0, -18.0, -10.0))
+    sitk.WriteImage(image, str(tmp_path / "1Warp.nrrd"))
+    affine = kinds()[3]
+    affine.SetParameters((0.02, -0.03, 0.04, 1, 2, -1, 1.1, 0.9, 1.05))
+    sitk.WriteTransform(affine, str(tmp_path / "0Affine.tfm"))
+    parts = {n: ci.read_transform(tmp_path / n) for n in ("0Affine.tfm", "1Warp.nrrd")}
+    outcomes = []
+    for order in (("1Warp.nrrd", "0Affine.tfm"), ("0Affine.tfm", "1Warp.nrrd")):
+        given_ = [text for name in order for text in ("--transform", tmp_path / name)]
+        like = "--like", tmp_path / "fixed.nii.gz"
+        command("resample", tmp_path / "moving.ome.zarr", tmp_path / "b.ome.zarr", *like, *given_, "--overwrite")
+        transform = ci.Composite([parts[name] for name in order])
+        outcomes.append(ci.open_image(tmp_path / "b.ome.zarr").values)
+        expected = moving.img.resample_to(ci.open_image(tmp_path / "fixed.nii.gz"), transform=transform)
+        np.testing.assert_array_equal(outcomes[-1], expected.values)
+    assert np.mean(outcomes[0] != outcomes[1]) > 0.2
+
+
+def test_what_of_transforms_cannot_be_told_on_the_command_line(tmp_path, command, pair):
+    for name, text in (("a.mat", "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1"), ("a.1D", "1 0 0 0 0 1 0 0 0 0 1 0")):
+        (tmp_path / name).write_text(text)
+        like = "resample", tmp_path / "moving.ome.zarr", tmp_path / "b.nii", "--like", tmp_path / "fixed.nii.gz"
+        both = "--transform", tmp_path / name, "--transform", tmp_path / name
+        assert "compose them in Python" in command(*like, *both, code=2).err
+    assert "--transform FILE" in command(*like, "--row", 1, code=2).err
+    vectors = np.zeros((6, 5, 4, 1, 3), "f4")
+    vectors[..., 0] = 1
+    write(tmp_path / "field.nii", vectors, affine=np.diag([9, 9, 9, 1]))
+    field = "--transform", tmp_path / "field.nii"
+    assert "in which world frame" in command(*like, *field, code=1).err
+    moved = {}
+    for frame in ("LPS", "RAS"):
+        command(*like, *field, "--vectors", frame, "--overwrite")
+        moved[frame] = ci.open_image(tmp_path / "b.nii").values
+    assert (moved["LPS"] != moved["RAS"]).any()
+
+
 def test_units_are_converted(tmp_path):
     data = np.random.default_rng(4).random((9, 14, 11)).astype("f4")
     image = {"mm": ci.from_array(data), "um": ci.from_array(data, affine=np.diag([1000, 1000, 1000, 1]), units="um")}

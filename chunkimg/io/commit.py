@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import FormatError
+from ..open_file import OpenFile
 
 __all__ = [
     "check_destination",
@@ -17,9 +18,7 @@ __all__ = [
     "partial_directory",
     "partial_file",
     "partial_name",
-    "scratch_folder",
     "set_aside",
-    "write_at",
 ]
 
 
@@ -49,15 +48,13 @@ def check_destination(dest: str, overwrite: bool) -> Path:
 
 
 @contextmanager
-def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
-    """A file descriptor to write `dest` through; it appears under its name when the context is left normally."""
+def partial_file(dest: Path, overwrite: bool = False) -> Iterator[OpenFile]:
+    """A file to write `dest` in; it appears under its name when the context is left normally."""
     partial = partial_name(dest)
     fd = _open_locked(partial)
     try:
         os.ftruncate(fd, 0)
-        if os.path.lexists(scratch := _scratch_name(dest)):
-            _remove(scratch)
-        yield fd
+        yield OpenFile(fd, str(dest))
         _require_ours(fd, partial)
         _place(partial, dest, overwrite)
     except BaseException:
@@ -65,24 +62,6 @@ def partial_file(dest: Path, overwrite: bool = False) -> Iterator[int]:
         raise
     finally:
         os.close(fd)
-
-
-@contextmanager
-def scratch_folder(dest: Path) -> Iterator[str]:
-    """A folder for temporary files beside a file that `partial_file` writes.
-
-    What a killed writer leaves of it is removed by the next one of the same destination.
-    """
-    scratch = _scratch_name(dest)
-    scratch.mkdir(0o700)
-    try:
-        yield str(scratch)
-    finally:
-        _remove(scratch)
-
-
-def _scratch_name(dest: Path) -> Path:
-    return dest.with_name(f".{dest.name}.scratch")
 
 
 @contextmanager
@@ -105,14 +84,6 @@ def set_aside(path: Path) -> Iterator[Callable[[], None]]:
         raise
     # or what a killed writer left there
     aside.unlink(missing_ok=True)
-
-
-def write_at(fd: int, data: bytes, position: int) -> None:
-    """Write all bytes at a position of a file."""
-    view = memoryview(data)
-    while len(view):
-        done = os.pwrite(fd, view, position)
-        view, position = view[done:], position + done
 
 
 def _place(partial: Path, dest: Path, overwrite: bool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 
+from ..open_file import OpenFile
 from .format import WriteOptions
 from .gzip_write import GzipWriter
 
@@ -22,13 +22,13 @@ class Sink(Protocol):
         """Append bytes."""
 
 
-def open_encoder(fd: int, start: int, coding: str, options: WriteOptions) -> AbstractContextManager[Sink]:
+def open_encoder(file: OpenFile, start: int, coding: str, options: WriteOptions) -> AbstractContextManager[Sink]:
     """An encoder that writes to a file from byte `start` on.
 
     Parameters
     ----------
-    fd : int
-        File descriptor, open for writing.
+    file : OpenFile
+        The file.
     start : int
         Where the encoded content starts.
     coding : str
@@ -37,19 +37,19 @@ def open_encoder(fd: int, start: int, coding: str, options: WriteOptions) -> Abs
         How gzip is written.
     """
     if coding == "gzip":
-        return GzipWriter(fd, options.gzip_level, start, options.gzip_table)
+        return GzipWriter(file, options.gzip_level, start, options.gzip_table)
     if coding == "bzip2":
-        return _Bzip2Writer(fd, start)
+        return _Bzip2Writer(file, start)
     if coding == "hex":
-        return _HexWriter(fd, start)
-    return _TextWriter(fd, start, np.dtype(coding.removeprefix("text:")))
+        return _HexWriter(file, start)
+    return _TextWriter(file, start, np.dtype(coding.removeprefix("text:")))
 
 
 class _Writer:
     """Appends to a file."""
 
-    def __init__(self, fd: int, start: int) -> None:
-        self._fd, self._position = fd, start
+    def __init__(self, file: OpenFile, start: int) -> None:
+        self._file, self._position = file, start
 
     def __enter__(self) -> Sink:
         return self
@@ -66,17 +66,14 @@ class _Writer:
         pass
 
     def _append(self, data: bytes) -> None:
-        view = memoryview(data)
-        while len(view):
-            done = os.pwrite(self._fd, view, self._position)
-            view, self._position = view[done:], self._position + done
+        self._position = self._file.write(data, self._position)
 
 
 class _Bzip2Writer(_Writer):
-    def __init__(self, fd: int, start: int) -> None:
+    def __init__(self, file: OpenFile, start: int) -> None:
         import bz2
 
-        super().__init__(fd, start)
+        super().__init__(file, start)
         self._compressor = bz2.BZ2Compressor()
 
     def write(self, data: memoryview) -> None:
@@ -112,8 +109,8 @@ class _HexWriter(_Writer):
 class _TextWriter(_Writer):
     """Numbers, each the shortest text that reads back as the same value, one a line."""
 
-    def __init__(self, fd: int, start: int, dtype: np.dtype[Any]) -> None:
-        super().__init__(fd, start)
+    def __init__(self, file: OpenFile, start: int, dtype: np.dtype[Any]) -> None:
+        super().__init__(file, start)
         self._dtype = dtype
 
     def write(self, data: memoryview) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ChunkImgWarning, FormatError
+from ..open_file import OpenFile
 from .format import Progress
 from .gzip_index import MAGIC, BadIndexError, GzipIndex, fingerprint, load
 from .gzip_table import index_inside
@@ -164,7 +165,7 @@ class GzipAccess:
         from .gzip_build import write_index
 
         with _NewIndex(self.source, path) as new:
-            write_index(self.source, self.length, self._mark(), new.fd, progress)
+            write_index(self.source, self.length, self._mark(), new.file, progress)
             new.keep()
 
     @contextmanager
@@ -181,7 +182,7 @@ class GzipAccess:
             # where nothing can be kept there is none, which only speed depends on
             with suppress(OSError):
                 new = stack.enter_context(_NewIndex(self.source, self.place(self._preferred())))
-                recorder = IndexRecorder(self.source, self.length, self._mark(), new.fd)
+                recorder = IndexRecorder(self.source, self.length, self._mark(), new.file)
             yield recorder
             if recorder is not None and recorder.complete:
                 with suppress(OSError):
@@ -256,15 +257,16 @@ class _NewIndex:
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
         folder = os.path.dirname(path)
         os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
-        self._path, self._kept = path, False
+        self._path, self._kept, self._closed = path, False, False
         self._partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
-        self.fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        self.file: OpenFile = OpenFile(fd, path)
         self._source = source
         _sweep(folder)
 
     def __enter__(self) -> _NewIndex:
         # windows are parts of the image: who may not read the one may not read the other
-        os.fchmod(self.fd, os.stat(self._source.path).st_mode & 0o666)
+        os.fchmod(self.file.fd, os.stat(self._source.path).st_mode & 0o666)
         return self
 
     def keep(self) -> None:
@@ -283,9 +285,9 @@ class _NewIndex:
                 os.unlink(self._partial)
 
     def _close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        if not self._closed:
+            self._closed = True
+            os.close(self.file.fd)
 
 
 def _sweep(folder: str) -> None:

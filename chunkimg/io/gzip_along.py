@@ -11,10 +11,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from ..open_file import OpenFile
 from .gzip_blocks import Place, find_block, first_block
 from .gzip_index import WINDOW, BadIndexError, IndexWriter, packed
 from .gzip_read import inflate, needed
@@ -57,7 +57,7 @@ class IndexRecorder:
         Bytes of content that the index shall cover.
     mark : bytes
         The fingerprint of the file.
-    fd : int
+    file : OpenFile
         An empty file for the index.
     spacing : int, optional
         Content between checkpoints, about; far apart by default, so that they cost the decoding little.
@@ -66,12 +66,17 @@ class IndexRecorder:
     ----------
     complete : bool
         Whether the index is there.
+    failure : OSError or None
+        Why it cannot be written.
     """
 
-    def __init__(self, source: FileSource, length: int, mark: bytes, fd: int, spacing: int | None = None) -> None:
+    def __init__(
+        self, source: FileSource, length: int, mark: bytes, file: OpenFile, spacing: int | None = None
+    ) -> None:
         self._source, self._length, self._mark = source, length, mark
-        self._writer = IndexWriter(fd)
+        self._writer = IndexWriter(file)
         self.complete = False
+        self.failure: OSError | None = None
         self._spacing = max(_SPACING if spacing is None else spacing, length // _MOST)
         #: where no block was found any more, the rest must not be longer
         self._rest = _REST * self._spacing
@@ -139,10 +144,12 @@ class IndexRecorder:
         if last is None or self.hopeless or self._seen < self._length or self._length - last.start > self._rest:
             return
         self._write(last, last.crc)
-        with suppress(OSError):
+        try:
             if self._sound:
                 self._writer.finish(self._source, self._mark, self._length)
                 self.complete = True
+        except OSError as error:
+            self.failure = error
 
     # ------------------------------------------------------------------------------------------ data and content
 
@@ -239,9 +246,9 @@ class IndexRecorder:
         window = packed(interval.window) if interval.window else b""
         try:
             self._writer.add(interval.bit, interval.start, window, crc)
-        except OSError:
+        except OSError as error:
             # no room: there is no index then
-            self._sound = False
+            self._sound, self.failure = False, error
 
 
 class _Raw(io.RawIOBase):

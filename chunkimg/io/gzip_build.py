@@ -8,10 +8,10 @@ before it is written down.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FormatError
+from ..open_file import OpenFile, temporary_file
 from ..workers import thread_count
 from .format import Progress
 from .gzip_along import IndexRecorder
@@ -40,7 +41,7 @@ _GZIDX_HEADER = 35
 _POINT = np.dtype([("byte", "<u8"), ("content", "<u8"), ("bits", "u1"), ("windowed", "u1")])
 
 
-def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress: Progress | None = None) -> None:
+def write_index(source: FileSource, length: int, mark: bytes, file: OpenFile, progress: Progress | None = None) -> None:
     """Index the first `length` bytes of content of a gzip file.
 
     Parameters
@@ -51,7 +52,7 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
         Bytes of content.
     mark : bytes
         The fingerprint of the file.
-    fd : int
+    file : OpenFile
         Where the index is written.
     progress : Progress, optional
         Counts bytes of content; where indexed_gzip is needed all of them once more, twice.
@@ -63,22 +64,22 @@ def write_index(source: FileSource, length: int, mark: bytes, fd: int, progress:
     ImportError
         If indexed_gzip is needed and not installed.
     """
-    if _recorded(source, length, mark, fd, progress):
+    if _recorded(source, length, mark, file, progress):
         return
-    os.ftruncate(fd, 0)
+    os.ftruncate(file.fd, 0)
     if progress is not None:
         progress.start(2 * length)
     points = _thinned(_blocks(source, length, progress), length)
     if not len(points) or points["content"][0]:
         raise FormatError(f"{source.path}: no index can be made: no deflate block was found where the content starts")
-    writer = IndexWriter(fd)
+    writer = IndexWriter(file)
     _verify(source, points, length, writer, progress)
     writer.finish(source, mark, length)
 
 
-def _recorded(source: FileSource, length: int, mark: bytes, fd: int, progress: Progress | None) -> bool:
+def _recorded(source: FileSource, length: int, mark: bytes, file: OpenFile, progress: Progress | None) -> bool:
     """Make it in one plain decode, if enough blocks are found on the way."""
-    recorder = IndexRecorder(source, length, mark, fd, spacing=_SPACING)
+    recorder = IndexRecorder(source, length, mark, file, spacing=_SPACING)
     if progress is not None:
         progress.start(length)
     buffer = memoryview(bytearray(min(length, _STEP)))
@@ -89,9 +90,12 @@ def _recorded(source: FileSource, length: int, mark: bytes, fd: int, progress: P
             if progress is not None:
                 progress(count)
             if recorder.hopeless:
-                return False
-        stream.finish()
-        recorder.finish()
+                break
+        else:
+            stream.finish()
+            recorder.finish()
+    if recorder.failure is not None:
+        raise recorder.failure
     return recorder.complete
 
 
@@ -144,13 +148,18 @@ def _blocks(source: FileSource, length: int, progress: Progress | None) -> NDArr
 
 
 def _exported(decoder: Any) -> NDArray[Any]:
+    from indexed_gzip import ZranError
+
     # through a file: it holds all windows, which are not wanted
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "points")
-        decoder.export_index(filename=path)
-        with open(path, "rb") as file:
-            (count,) = struct.unpack("<I", file.read(_GZIDX_HEADER)[-4:])
-            return np.frombuffer(bytearray(file.read(count * _POINT.itemsize)), _POINT)
+    with temporary_file() as file:
+        try:
+            with open(os.dup(file.fd), "wb") as sink:
+                decoder.export_index(fileobj=sink)
+        except ZranError as error:
+            # it says no more
+            raise OSError(errno.EIO, f"The decoder's index cannot be written{file.what}", file.name) from error
+        (count,) = struct.unpack("<I", os.pread(file.fd, _GZIDX_HEADER, 0)[-4:])
+        return np.frombuffer(bytearray(os.pread(file.fd, count * _POINT.itemsize, _GZIDX_HEADER)), _POINT)
 
 
 def _thinned(points: NDArray[Any], length: int) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..open_file import OpenFile
 from .source import FileSource
 
 __all__ = ["MAGIC", "WINDOW", "BadIndexError", "GzipIndex", "IndexWriter", "fingerprint", "load", "unpacked"]
@@ -209,34 +210,28 @@ class IndexWriter:
 
     Parameters
     ----------
-    fd : int
-        File descriptor, open for writing.
+    file : OpenFile
+        The file.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, file: OpenFile) -> None:
+        self._file = file
         self._at = _HEADER.size
         self._rows: list[tuple[int, ...]] = []
 
     def add(self, bit: int, content: int, window: bytes, crc: int) -> None:
         """Append a checkpoint; the window is what `packed_window` makes of it, or empty."""
         self._rows.append((bit, content, self._at, len(window), zlib.crc32(window), crc))
-        self._write(window, self._at)
+        self._file.write(window, self._at)
         self._at += len(window)
 
     def finish(self, source: FileSource, mark: bytes, length: int) -> None:
         """Write table and header; until then the file is no index."""
         table = np.array(self._rows, _ROW).tobytes()
-        self._write(table, self._at)
+        self._file.write(table, self._at)
         fields = (source.size, source.start, mark, length, self._at, len(self._rows))
         bare = _HEADER.pack(MAGIC, _VERSION, 0, *fields)
-        self._write(_HEADER.pack(MAGIC, _VERSION, _checksum(bare, table), *fields), 0)
-
-    def _write(self, data: bytes, position: int) -> None:
-        view = memoryview(data)
-        while len(view):
-            done = os.pwrite(self._fd, view, position)
-            view, position = view[done:], position + done
+        self._file.write(_HEADER.pack(MAGIC, _VERSION, _checksum(bare, table), *fields), 0)
 
 
 def packed(window: bytes) -> bytes:

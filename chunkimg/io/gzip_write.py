@@ -6,7 +6,6 @@ makes it readable at any place.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from array import array
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FormatError
+from ..open_file import OpenFile
 from ..workers import pool, thread_count
 from .gzip_table import HEAD, LAST_BLOCK, MOST_ROWS, ROW, PieceTable, packed_table
 
@@ -63,8 +63,8 @@ class GzipWriter:
 
     Parameters
     ----------
-    fd : int
-        File descriptor, open for writing, empty.
+    file : OpenFile
+        The file.
     level : int or None
         0 to 3 are ISA-L's levels, 4 to 9 those of zlib-ng, or of zlib where that is not installed; None for 3.
     start : int
@@ -73,11 +73,11 @@ class GzipWriter:
         Whether a table of the pieces stands behind them.
     """
 
-    def __init__(self, fd: int, level: int | None, start: int = 0, table: bool = True) -> None:
+    def __init__(self, file: OpenFile, level: int | None, start: int = 0, table: bool = True) -> None:
         self._level = _LEVEL if level is None else level
         if not 0 <= self._level <= 9:
             raise FormatError(f"gzip level {level}: levels are 0 to 3 (ISA-L, fast) and 4 to 9 (zlib, small)")
-        self._fd, self._table = fd, table
+        self._file, self._table = file, table
         self._buffer = bytearray()
         self._start, self._position = start, start + len(HEAD)
         self._content = self._crc = 0
@@ -130,10 +130,7 @@ class GzipWriter:
         self._append(piece)
 
     def _append(self, data: bytes) -> None:
-        view = memoryview(data)
-        while len(view):
-            done = os.pwrite(self._fd, view, self._position)
-            view, self._position = view[done:], self._position + done
+        self._position = self._file.write(data, self._position)
 
     def _finish(self) -> None:
         if self._buffer:
@@ -146,4 +143,4 @@ class GzipWriter:
         if self._table and 1 < len(rows) <= MOST_ROWS:
             for part in packed_table(PieceTable(rows, self._content, _PIECE)):
                 self._append(part)
-        os.pwrite(self._fd, HEAD, self._start)
+        self._file.write(HEAD, self._start)

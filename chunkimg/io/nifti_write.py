@@ -15,7 +15,7 @@ from ..volume import Volume
 from . import nifti_fields as nf
 from . import nifti_header as nh
 from . import nifti_update as update
-from .commit import check_destination, partial_file, set_aside, write_at
+from .commit import check_destination, partial_file, set_aside
 from .format import WriteOptions
 from .gzip_write import GzipWriter
 from .stream_write import Stored, write_voxels
@@ -42,24 +42,24 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
         prefix, dtype, order = build_header(volume, dest, options.version, single=True)
         stored = Stored(dtype, order, "gzip" if compressed else "")
         inside: dict[str, Any] = {"lead" if compressed else "head": prefix}
-        with partial_file(path, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, path, **inside)
+        with partial_file(path, options.overwrite) as file:
+            write_voxels(volume.data, file, stored, options, path, **inside)
         return
     stem, tail = bare[:-4], dest[len(bare) :]
     image = check_destination(stem + ".img" + tail, options.overwrite)
     header = check_destination(stem + ".hdr" + tail, options.overwrite)
     prefix, dtype, order = build_header(volume, dest, options.version, single=False)
     # the header is what makes a pair open: it goes first and comes last
-    with partial_file(header, options.overwrite) as header_fd:
-        with set_aside(header) as take_away, partial_file(image, options.overwrite) as fd:
+    with partial_file(header, options.overwrite) as header_file:
+        with set_aside(header) as take_away, partial_file(image, options.overwrite) as file:
             stored = Stored(dtype, order, "gzip" if compressed else "")
-            write_voxels(volume.data, fd, stored, options, image)
+            write_voxels(volume.data, file, stored, options, image)
             take_away()
         if compressed:
-            with GzipWriter(header_fd, options.gzip_level) as sink:
+            with GzipWriter(header_file, options.gzip_level) as sink:
                 sink.write(memoryview(prefix))
         else:
-            write_at(header_fd, prefix, 0)
+            header_file.write(prefix, 0)
 
 
 # ---------------------------------------------------------------------------------------------- header

@@ -24,7 +24,7 @@ from ..geometry.attrs import NRRD_HEADER
 from ..labelling import beyond_segments, segmented
 from ..lazy import ViewArray
 from ..volume import DIMS, Volume
-from .commit import check_destination, partial_file, set_aside, write_at
+from .commit import check_destination, partial_file, set_aside
 from .format import WriteOptions
 from .nrrd_axes import SINGLE, Axes, axes_of, grid_of
 from .nrrd_data import data_files, is_plain_name
@@ -56,18 +56,18 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
     path = check_destination(dest, options.overwrite)
     if path.name.lower().endswith(".nrrd"):
         head, stored = build_header(volume, dest, coding)
-        with partial_file(path, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, path, head=head)
+        with partial_file(path, options.overwrite) as file:
+            write_voxels(volume.data, file, stored, options, path, head=head)
         return
     beside = path.with_name(path.name[:-5] + _SUFFIXES[coding])
     _check_beside(volume, path, beside, options)
     head, stored = build_header(volume, dest, coding, beside.name)
-    with partial_file(path, options.overwrite) as header_fd:
+    with partial_file(path, options.overwrite) as header_file:
         # the header is what makes the image open: it goes first and comes last
-        with set_aside(path) as take_away, partial_file(beside, options.overwrite) as fd:
-            write_voxels(volume.data, fd, stored, options, beside)
+        with set_aside(path) as take_away, partial_file(beside, options.overwrite) as file:
+            write_voxels(volume.data, file, stored, options, beside)
             take_away()
-        write_at(header_fd, head, 0)
+        header_file.write(head, 0)
 
 
 def _check_beside(volume: Volume, path: Path, beside: Path, options: WriteOptions) -> None:

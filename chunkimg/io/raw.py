@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..lazy import Block, Region
+from ..open_file import OpenFile
 
 __all__ = ["RunWriter", "stored_shape"]
 
@@ -24,8 +24,8 @@ class RunWriter:
 
     Parameters
     ----------
-    fd : int
-        File descriptor, open for writing.
+    file : OpenFile
+        The file.
     offset : int
         First byte of the voxels.
     dtype : numpy dtype
@@ -37,23 +37,13 @@ class RunWriter:
     """
 
     def __init__(
-        self, fd: int, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], order: Sequence[int]
+        self, file: OpenFile, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], order: Sequence[int]
     ) -> None:
-        self.fd, self.offset, self.dtype, self.shape, self.order = fd, offset, dtype, shape, tuple(order)
+        self.file, self.offset, self.dtype, self.shape, self.order = file, offset, dtype, shape, tuple(order)
 
     def reserve(self) -> None:
         """Claim the space, so that a full disk is noticed at once."""
-        size = self.offset + math.prod(self.shape) * self.dtype.itemsize
-        if hasattr(os, "posix_fallocate") and size:
-            try:
-                os.posix_fallocate(self.fd, 0, size)
-                return
-            except OSError as error:
-                import errno
-
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                    raise
-        os.ftruncate(self.fd, size)
+        self.file.reserve(self.offset + math.prod(self.shape) * self.dtype.itemsize)
 
     def __call__(self, region: Region, block: Block) -> None:
         """Write a block to its region."""
@@ -67,10 +57,4 @@ class RunWriter:
             starts = (starts[:, None] + np.asarray(ranges[k], dtype=np.int64) * strides[k]).reshape(-1)
         starts = starts + (ranges[outer].start * strides[outer] if ranges else 0)
         for start, row in zip(starts.tolist(), rows, strict=True):
-            self._write_all(row.data.cast("B"), self.offset + start * self.dtype.itemsize)
-
-    def _write_all(self, view: memoryview, position: int) -> None:
-        while len(view):
-            count = os.pwrite(self.fd, view, position)
-            view = view[count:]
-            position += count
+            self.file.write(row.data.cast("B"), self.offset + start * self.dtype.itemsize)

@@ -30,6 +30,10 @@ _CHECKS = {
 }
 
 
+#: what zarr-python would try to open
+_NO_SOURCE = (bytes, bytearray, int, float, complex, list, tuple, set)
+
+
 def load(name: str) -> Format:
     """The format object of a name in `FORMATS`."""
     if name not in FORMATS:
@@ -77,10 +81,18 @@ def format_of(source: Any, format: str | None = None) -> Format:
         If there is nothing at that path.
     FormatError
         If no format fits, or name and content disagree.
+    TypeError
+        If the source is of a type that no image is read from.
     """
+    if source is None or isinstance(source, _NO_SOURCE):
+        raise TypeError(
+            f"an image is read from a path, a URL or a Zarr store; found {type(source).__name__} {source!r:.40}"
+        )
     if not isinstance(source, (str, os.PathLike)):
         return load(format or "zarr")
     path = os.fspath(source)
+    if not path:
+        raise FileNotFoundError("the path is empty; give that of a file or folder")
     if "://" in path:
         return _remote(path, format)
     zipped = split_zip(path)

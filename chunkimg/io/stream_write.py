@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..chunks import block_shape, regions, slab_bytes
 from ..lazy import Block, LazyArray, Region
-from .commit import scratch_folder, write_at
+from ..open_file import OpenFile, temporary_file
 from .copy import copy
 from .encoders import Sink, open_encoder
 from .format import WriteOptions
@@ -19,6 +20,9 @@ from .raw import RunWriter, stored_shape
 from .spool import against_the_grain, spooled
 
 __all__ = ["Stored", "write_voxels"]
+
+#: bytes of a temporary file that are encoded at a time
+_PIECE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Stored:
 
 def write_voxels(
     data: LazyArray,
-    fd: int,
+    file: OpenFile,
     stored: Stored,
     options: WriteOptions,
     dest: Path,
@@ -56,8 +60,8 @@ def write_voxels(
     ----------
     data : LazyArray
         What is written.
-    fd : int
-        File descriptor, open for writing, empty.
+    file : OpenFile
+        An empty file.
     stored : Stored
         How.
     options : WriteOptions
@@ -72,17 +76,17 @@ def write_voxels(
     if options.progress is not None:
         options.progress.start(data.nbytes)
     if against_the_grain(data):
-        with scratch_folder(dest) as inside:
-            _write(spooled(data, inside, options.budget), fd, stored, options, dest.parent, head, lead)
+        with spooled(data, options.budget, dest.parent) as array:
+            _write(array, file, stored, options, dest.parent, head, lead)
     else:
-        _write(data, fd, stored, options, dest.parent, head, lead)
+        _write(data, file, stored, options, dest.parent, head, lead)
 
 
 def _write(
-    data: LazyArray, fd: int, stored: Stored, options: WriteOptions, folder: Path, head: bytes, lead: bytes
+    data: LazyArray, file: OpenFile, stored: Stored, options: WriteOptions, folder: Path, head: bytes, lead: bytes
 ) -> None:
     if stored.coding:
-        with open_encoder(fd, len(head), stored.coding, options) as sink:
+        with open_encoder(file, len(head), stored.coding, options) as sink:
             sink.write(memoryview(lead))
             if _reads_again(data, stored.order, options.budget):
                 _spool(data, sink, stored, options, folder)
@@ -90,10 +94,10 @@ def _write(
                 slabs = _slabs(data, stored.order, True, options.budget)
                 copy(data, _appender(sink, stored), slabs, options.progress)
     else:
-        writer = RunWriter(fd, len(head), stored.dtype, stored_shape(data.shape, stored.order), stored.order)
+        writer = RunWriter(file, len(head), stored.dtype, stored_shape(data.shape, stored.order), stored.order)
         writer.reserve()
         copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)
-    write_at(fd, head, 0)
+    file.write(head, 0)
 
 
 def _slabs(data: LazyArray, order: Sequence[int], appending: bool, budget: int) -> Iterator[Region]:
@@ -135,14 +139,13 @@ def _reads_again(data: LazyArray, order: Sequence[int], budget: int) -> bool:
 
 def _spool(data: LazyArray, sink: Sink, stored: Stored, options: WriteOptions, folder: Path) -> None:
     """Put the voxels in order in a temporary file first: each chunk is decoded once, however large a plane is."""
-    import tempfile
-
-    with tempfile.TemporaryFile(dir=folder) as spool:
-        writer = RunWriter(spool.fileno(), 0, stored.dtype, stored_shape(data.shape, stored.order), stored.order)
+    with temporary_file(folder) as spool:
+        writer = RunWriter(spool, 0, stored.dtype, stored_shape(data.shape, stored.order), stored.order)
         copy(data, writer, _slabs(data, stored.order, False, options.budget), options.progress)
-        spool.seek(0)
-        while piece := spool.read(4 << 20):
+        at = 0
+        while piece := os.pread(spool.fd, _PIECE, at):
             sink.write(memoryview(piece))
+            at += len(piece)
 
 
 def _appender(sink: Sink, stored: Stored) -> Callable[[Region, Block], None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -30,8 +29,7 @@ def in_step(
         progress.start(a.nbytes + b.nbytes + sum(arrays[k].nbytes for k in spool))
     with ExitStack() as stack:
         for k in spool:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chunkimg-"))
-            arrays[k] = spooled(arrays[k], folder, budget, progress)
+            arrays[k] = stack.enter_context(spooled(arrays[k], budget, progress=progress))
         order, block = _slabs(arrays[0], arrays[1], budget)
         yield arrays, regions(a.shape, block, order)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
+from ..open_file import naming
 from ..volume import Volume
 from .commit import check_destination, partial_directory, partial_file, partial_name
 from .format import WriteOptions
@@ -50,7 +51,7 @@ def destination(dest: Any, volume: Volume, options: WriteOptions) -> Iterator[An
     sync(store._ensure_open())
     _refuse_source(volume, store)
     _clear(store, options.overwrite)
-    yield ZarrStore(store)
+    yield ZarrStore(store, str(store))
 
 
 def local_path(dest: Any) -> str | None:
@@ -103,10 +104,11 @@ def _zipped(path: Path, overwrite: bool) -> Iterator[Any]:
         store = ZipStore(partial_name(path), mode="w")
         store._sync_open()
         try:
-            yield ZarrStore(store)
+            yield ZarrStore(store, str(path))
         finally:
-            store.close()
-        with zipfile.ZipFile(partial_name(path), "a") as archive:
+            with naming(str(path)):
+                store.close()
+        with naming(str(path)), zipfile.ZipFile(partial_name(path), "a") as archive:
             archive.comment = b'{"ome": {"version": "0.5"}}'
 
 

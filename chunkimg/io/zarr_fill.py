@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,8 +53,8 @@ def fill(
     in_order = source.front_to_back and source.file_order is not None
     if (in_order and not plan.levels[0].is_run) or against_the_grain(source):
         # decoded once, and read as stored pieces need it; what lies in a temporary file is read on this machine alone
-        with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
-            _fill(plan, spooled(source, folder, plan.budget), store, stored, progress, done, here=True)
+        with spooled(source, plan.budget) as array:
+            _fill(plan, array, store, stored, progress, done, here=True)
     else:
         _fill(plan, source, store, stored, progress, done, here=source.front_to_back)
 

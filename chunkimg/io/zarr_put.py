@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..open_file import OpenFile, naming
 from .commit import empty_folder
 from .zarr_folder import FolderArray
 from .zarr_spec import ArraySpec
@@ -50,10 +51,9 @@ class Folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             fd = os.open(partial, flags, 0o666)
         try:
+            file, end = OpenFile(fd, path), 0
             for part in parts:
-                view = memoryview(part)
-                while len(view):
-                    view = view[os.write(fd, view) :]
+                end = file.write(part, end)
         finally:
             os.close(fd)
         os.replace(partial, path)
@@ -90,17 +90,20 @@ class ZarrStore:
     ----------
     store : zarr.abc.store.Store
         Opened for writing.
+    name : str
+        What errors call it that name nothing.
     """
 
-    def __init__(self, store: Any) -> None:
-        self.store = store
+    def __init__(self, store: Any, name: str) -> None:
+        self.store, self.name = store, name
 
     def put(self, key: str, *parts: bytes) -> None:
         """Write an object."""
         from zarr.core.buffer import default_buffer_prototype
         from zarr.core.sync import sync
 
-        sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(b"".join(parts))))
+        with naming(self.name):
+            sync(self.store.set(key, default_buffer_prototype().buffer.from_bytes(b"".join(parts))))
 
     def has(self, key: str) -> bool:
         """Whether an object is there."""

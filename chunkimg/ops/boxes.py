@@ -11,18 +11,18 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..chunks import BUDGET, block_shape, regions
 from ..lazy import Block, LazyArray, Reader, Region, ScaledArray, ViewArray
+from ..open_file import OpenFile, temporary_file
 
 __all__ = ["KEPT", "Boxes", "open_boxes"]
 
@@ -201,15 +201,15 @@ class _Spare:
         self._seen: set[Key] = set()
         self._again, self._end = 0, 0
         self._places: dict[Key, tuple[int, tuple[int, ...], np.dtype[Any]]] = {}
-        self._file: IO[bytes] | None = None
+        self._file: OpenFile | None = None
+        self._open = ExitStack()
         self._full = False
 
     def __enter__(self) -> _Spare:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._open.close()
 
     def get(self, key: Key) -> Block | None:
         """A window of the file; None if it has to be decoded."""
@@ -224,7 +224,7 @@ class _Spare:
         out = np.empty(shape, dtype)
         view = out.reshape(-1).view(np.uint8).data
         while len(view):
-            count = os.preadv(self._file.fileno(), [view], start)
+            count = os.preadv(self._file.fd, [view], start)
             if not count:
                 raise OSError(f"a temporary file ends after {start} bytes")
             view, start = view[count:], start + count
@@ -235,14 +235,11 @@ class _Spare:
         with self._lock:
             if self._full or key in self._places or self._again <= _TWICE * len(self._seen):
                 return
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="chunkimg-")  # noqa: SIM115
             start, self._end = self._end, self._end + block.nbytes
-        data = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
-        written = 0
         try:
-            while written < len(data):
-                written += os.pwrite(self._file.fileno(), data[written:], start + written)
+            with self._lock:
+                self._file = self._file or self._open.enter_context(temporary_file())
+            self._file.write(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data, start)
         except OSError:
             # it is only faster
             self._full = True
@@ -292,13 +289,13 @@ def _spooled(source: LazyArray) -> Iterator[Block]:
     """All values, in a temporary file that is mapped."""
     order: Sequence[int] = source.file_order or range(source.ndim)
     slab = block_shape(source.shape, source.dtype.itemsize, order=order, front_to_back=True, target=_RUN)
-    with tempfile.TemporaryFile(prefix="chunkimg-") as file:
+    with temporary_file() as file:
+        end = 0
         with source.reader() as read:
             for region in regions(source.shape, slab, order):
-                file.write(np.ascontiguousarray(read(region).transpose(order)).reshape(-1).data.cast("B"))
-        file.flush()
-        stored = tuple(source.shape[a] for a in order)
-        yield np.memmap(file, source.dtype, "r", 0, stored).transpose(np.argsort(order))
+                block = np.ascontiguousarray(read(region).transpose(order))
+                end = file.write(block.reshape(-1).data.cast("B"), end)
+        yield file.mapped(source.dtype, 0, [source.shape[a] for a in order]).transpose(np.argsort(order))
 
 
 @contextmanager

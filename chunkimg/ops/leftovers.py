@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..chunks import BUDGET
 from ..lazy import Block, Region
+from ..open_file import OpenFile
 
 __all__ = ["Kept", "Piece"]
 
-#: bytes of patches that are kept in memory for the regions to come; more are kept in files
+#: bytes of patches that are kept in memory for the regions to come; more are kept in a file
 _KEPT = BUDGET // 2
 
 
@@ -45,23 +46,79 @@ class Piece:
         return self
 
 
-class Kept:
-    """Patches that are not used up yet, as far as regions in the order of the file can still want them."""
+@dataclass(frozen=True)
+class _Slot:
+    """Where a piece lies in a file.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Attributes
+    ----------
+    start, size : int
+        The bytes that are set apart.
+    shape, dtype
+        Of its voxels.
+    first : tuple of int
+        As of the piece.
+    """
+
+    start: int
+    size: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    first: tuple[int, ...]
+
+
+@dataclass
+class _Slots:
+    """Pieces in a file; the room of those that were removed is used again."""
+
+    file: OpenFile
+    end: int = 0
+    free: list[tuple[int, int]] = field(default_factory=list)
+
+    def put(self, piece: Piece) -> _Slot:
+        """Write a piece."""
+        values = np.ascontiguousarray(piece.values)
+        fitting = [(size, start) for size, start in self.free if size >= values.nbytes]
+        size, start = min(fitting, default=(values.nbytes, self.end))
+        if fitting:
+            self.free.remove((size, start))
+        else:
+            self.end += size
+        self.file.write(values.reshape(-1).view(np.uint8).data, start)
+        return _Slot(start, size, values.shape, values.dtype, piece.first)
+
+    def get(self, slot: _Slot) -> Piece:
+        """Look at a piece that was written."""
+        return Piece(self.file.mapped(slot.dtype, slot.start, slot.shape), slot.first)
+
+    def remove(self, slot: _Slot) -> None:
+        """Give its room to others."""
+        self.free.append((slot.size, slot.start))
+
+
+class Kept:
+    """Patches that are not used up yet, as far as regions in the order of the file can still want them.
+
+    Parameters
+    ----------
+    file : OpenFile
+        An empty file, for those that are too many for memory.
+    """
+
+    def __init__(self, file: OpenFile) -> None:
         self.memory: dict[tuple[int, ...], Piece] = {}
-        self.files: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.slots: dict[tuple[int, ...], _Slot] = {}
+        self._file = _Slots(file)
         #: voxels that no region has taken
         self.left: dict[tuple[int, ...], int] = {}
         self.size = 0
 
     def take(self, key: tuple[int, ...], first: Sequence[int]) -> Piece | None:
         """What is kept of a patch, if it has what is wanted, from a first voxel on."""
-        begin = self.files.get(key, self.memory[key].first if key in self.memory else None)
-        if begin is None or any(f < b for f, b in zip(first, begin, strict=True)):
+        found = self.memory.get(key) or self.slots.get(key)
+        if found is None or any(f < b for f, b in zip(first, found.first, strict=True)):
             return None
-        return self.memory[key] if key in self.memory else Piece(np.load(self._file(key), mmap_mode="r"), begin)
+        return self._file.get(found) if isinstance(found, _Slot) else found
 
     def keep(
         self, key: tuple[int, ...], piece: Piece, region: Region | None, zone: Sequence[range], taken: int, full: int
@@ -76,16 +133,12 @@ class Kept:
             del self.left[key]
             if key in self.memory:
                 self.size -= self.memory.pop(key).values.nbytes
-            elif self.files.pop(key, None) is not None:
-                self._file(key).unlink()
+            elif key in self.slots:
+                self._file.remove(self.slots.pop(key))
         elif new:
             rest = piece if region is None else piece.behind(region, zone)
             if self.size + rest.values.nbytes <= _KEPT:
                 self.memory[key] = rest
                 self.size += rest.values.nbytes
             else:
-                np.save(self._file(key), rest.values)
-                self.files[key] = rest.first
-
-    def _file(self, key: tuple[int, ...]) -> Path:
-        return self.folder / ("_".join(map(str, key)) + ".npy")
+                self.slots[key] = self._file.put(rest)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..access import Access
 from ..chunks import dask_block_bytes
 from ..lazy import Block, LazyArray, Reader, Region
+from ..open_file import temporary_file
 from .blend_kernel import blend_kernel
 from .halos import overlapping
 from .leftovers import Kept, Piece
@@ -248,9 +247,9 @@ class AssembledArray(LazyArray):
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Makes each patch once where regions follow each other: what is not used up is kept, the most in files."""
-        with tempfile.TemporaryDirectory(prefix="chunkimg-") as folder:
-            kept = Kept(Path(folder))
+        """Makes each patch once where regions follow each other: what is not used up is kept, the most in a file."""
+        with temporary_file() as file:
+            kept = Kept(file)
             if self.supply.source is None:
                 yield lambda region: self._assembled(region, None, kept)
             else:

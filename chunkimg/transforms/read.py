@@ -25,7 +25,7 @@ from .itk_files import HDF5, TEXT, mat_records, refuse_other_mat, text_records, 
 from .linear import afni_transform, flirt_coordinates, fsl_transform, without_obliquity
 from .types import Affine, Composite, DisplacementField
 
-__all__ = ["read_transform"]
+__all__ = ["kind_of", "read_transform"]
 
 _FORMATS = ("itk", "fsl", "afni", "field")
 #: intent codes of NIfTI (nifti1.h) -> world frame of the vectors. ITK writes LPS under VECTOR; under DISPVECT they are
@@ -93,11 +93,7 @@ def read_transform(
     [-5.0, 0.0, 2.0]
     """
     name = os.fspath(path)
-    if format is not None and format not in _FORMATS:
-        raise ValueError(f"format is one of {', '.join(_FORMATS)}; found {format!r}")
-    if not os.path.exists(name):
-        raise FileNotFoundError(f"{name}: no such file or folder")
-    kind = format or _kind(name)
+    kind = kind_of(name, format)
     if kind == "field":
         return _field(name, vectors)
     if kind == "itk":
@@ -108,7 +104,31 @@ def read_transform(
     return fsl_transform(text, name, fixed, moved) if kind == "fsl" else afni_transform(text, name, fixed, moved, row)
 
 
-def _kind(name: str) -> str:
+def kind_of(name: str, format: str | None = None) -> str:
+    """Which of the formats a file has, by name and first bytes.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    format : str, optional
+        The format, if it is known.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing of that name.
+    FormatError
+        If it is of no known kind.
+    """
+    if format is not None and format not in _FORMATS:
+        raise ValueError(f"format is one of {', '.join(_FORMATS)}; found {format!r}")
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: no such file or folder")
+    return format or _of_content(name)
+
+
+def _of_content(name: str) -> str:
     lower = name.lower()
     if os.path.isdir(name) or is_ours(name) or lower.endswith(tuple(SHARED)):
         return "field"
