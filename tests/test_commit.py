@@ -338,6 +338,20 @@ def test_what_is_being_removed_does_not_open(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
 
 
+@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz", "out.hdr", "out.nhdr"])
+def test_files_of_killed_writers_are_removed(tmp_path, name):
+    image(70).img.save(tmp_path / "a.nii.gz")
+    turned = ci.open_image(tmp_path / "a.nii.gz", chunks=None).isel(z=slice(None, None, -1))
+    voxels = {"out.hdr": "out.img", "out.nhdr": "out.raw"}.get(name, name)
+    work = tmp_path / "work"
+    work.mkdir()
+    for left in (f".{voxels}.partial", f".{name}.partial", *([f".{name}.replaced"] if name != voxels else [])):
+        (work / left).write_bytes(b"of a killed writer")
+    turned.img.save(work / name, budget=1 << 20)
+    assert {p.name for p in work.iterdir()} == {name, voxels}
+    assert np.array_equal(ci.open_image(work / name).values, turned.values)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signal")
 def test_sigterm_removes_what_is_half_written(tmp_path):
     """As schedulers send it, and `kill`."""
