@@ -3,6 +3,8 @@
 import pickle
 import subprocess
 import sys
+import time
+import uuid
 
 import numpy as np
 import pytest
@@ -90,3 +92,60 @@ def test_pickles_are_small_and_names_stable(tmp_path, name):
     assert other == image.data.name
     assert tokenize(image) == tokenize(ci.open_image(tmp_path / name))
     assert ci.open_image(tmp_path / name, scaled=False).data.name != image.data.name
+
+
+class _Held:
+    """A function of neighbourhoods that waits until a file is there."""
+
+    def __init__(self, value, until=None):
+        self.value, self.until = value, until
+
+    def __call__(self, block):
+        if self.until is not None:
+            (self.until.parent / f"begun-{uuid.uuid4().hex}").touch()
+            end = time.monotonic() + 60
+            while not self.until.exists() and time.monotonic() < end:
+                time.sleep(0.02)
+        return np.full_like(block, self.value)
+
+    def __dask_tokenize__(self):
+        return ("held", self.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tasks_of_a_write_that_failed_do_not_write_into_the_next_one(tmp_path, client, monkeypatch):
+    """The first write fails while its tasks run; they end while a second one of the same name is under way."""
+    from chunkimg.io import cluster
+
+    write(tmp_path / "source.nii", values((12, 10, 16), "i2"))
+    image = ci.open_image(tmp_path / "source.nii", chunks=None)
+    go, marks = tmp_path / "go", tmp_path
+    first = image.img.map_overlap(_Held(7, go), depth=1)
+    second = image.img.map_overlap(_Held(9), depth=1)
+    real = cluster._submitted
+    submitted = []
+
+    def fail(*args):
+        submitted.append(real(*args))
+        while not list(marks.glob("begun-*")):
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "_submitted", fail)
+    with pytest.raises(KeyboardInterrupt):
+        first.img.save(tmp_path / "out.ome.zarr", chunks="16,10,12")
+    monkeypatch.setattr(cluster, "_submitted", real)
+
+    def stored(nodes, *args):
+        # all voxels of the second are there: let the first one's task end, now
+        go.touch()
+        done = submitted[0].exception() if not submitted[0].cancelled() else None
+        assert done is None or isinstance(done, ci.FormatError)
+        time.sleep(1)
+
+    from chunkimg.io import zarr_write
+
+    whole = zarr_write.fill
+    monkeypatch.setattr(zarr_write, "fill", lambda *args: (whole(*args), stored(*args)))
+    second.img.save(tmp_path / "out.ome.zarr", chunks="16,10,12")
+    assert set(np.unique(ci.open_image(tmp_path / "out.ome.zarr", chunks=None).values)) == {9}

@@ -338,3 +338,20 @@ def test_cache_is_kept_small(tmp_path, monkeypatch):
         (now,) = folder.glob(f"{k}.nii.gz*")
         os.utime(now, (1e9 + k, 1e9 + k))
     assert [name.split("-")[0] for name in cached(tmp_path)] == ["2.nii.gz", "3.nii.gz", "note.txt"]
+
+
+def test_a_user_without_a_home_gets_no_folder_called_tilde(scan, tmp_path, monkeypatch):
+    monkeypatch.delenv("CHUNKIMG_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    # what expanduser does where neither HOME nor the table of users has a folder
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    ci.convert(scan, tmp_path / "a.nii")
+    image = ci.open_image(scan, chunks=None)
+    np.testing.assert_array_equal(image[-2:].values, voxels()[-2:])
+    assert list(here.iterdir()) == [] and image.img.access == "indexed"
+    assert (tmp_path / f"{scan.name}.ci-index").exists()
+    with pytest.raises(FileNotFoundError, match="CHUNKIMG_CACHE"):
+        ci.build_index(scan, dest="cache")

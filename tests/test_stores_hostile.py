@@ -1,9 +1,12 @@
 """Damaged and hostile metadata: an error of ours, soon and in little memory, or an image that is right."""
 
 import copy
+import errno
 import json
+import os
 import warnings
 
+import nibabel as nib
 import numpy as np
 import pytest
 from store_files import ZYX, axis, store, voxels
@@ -118,3 +121,36 @@ def test_a_header_of_another_image(tmp_path, nibabel_data):
     with pytest.raises(ci.FormatError, match="not a NIfTI"):
         ci.open_image(tmp_path / "a.zarr")
     assert node.shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("name", ["t", "nifti", "z"])
+def test_parts_that_cannot_be_looked_into_are_not_taken_for_absent(tmp_path, monkeypatch, name):
+    """Else frames would be numbered, and the header gone, without a word."""
+    image = nib.Nifti1Image(np.arange(48, dtype="i2").reshape(4, 3, 2, 2), np.diag([2.0, 3, 4, 1]))
+    image.header.set_zooms((2, 3, 4, 1.5))
+    nib.save(image, tmp_path / "a.nii")
+    ci.convert(tmp_path / "a.nii", tmp_path / "a.ome.zarr")
+    real = os.stat
+
+    def stat(path, *args, **kwargs):
+        if isinstance(path, (str, os.PathLike)) and f"a.ome.zarr/{name}/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(os.path, "exists", lambda path: _there(stat, path))
+    with pytest.raises(PermissionError, match=name):
+        ci.open_image(tmp_path / "a.ome.zarr")
+
+
+def _there(stat, path):
+    try:
+        stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def test_colons_in_names_of_folders(tmp_path):
+    ci.from_array(np.arange(24, dtype="i2").reshape(2, 3, 4)).img.save(tmp_path / "a::b.ome.zarr")
+    assert [f for f in ci.validate(tmp_path / "a::b.ome.zarr") if f.severity == "error"] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,6 +13,7 @@ from ..lazy import Block, LazyArray, Region
 from .zarr_append import ArrayWriter
 from .zarr_plan import LevelPlan
 from .zarr_put import Folder
+from .zarr_resume import PLAN
 
 __all__ = ["active_client", "write_on_workers"]
 
@@ -61,7 +61,8 @@ def write_on_workers(
     """
     from distributed import as_completed
 
-    futures = [_submitted(client, level, source, store, region) for region in slabs]
+    here = _Joined(store.path, store.get(PLAN))
+    futures = [_submitted(client, level, source, here, region) for region in slabs]
     try:
         for _, (keys, size) in as_completed(futures, with_results=True):
             absent = [key for key in keys if not store.has(key)]
@@ -75,6 +76,28 @@ def write_on_workers(
     except BaseException:
         client.cancel(futures)
         raise
+
+
+class _Joined(Folder):
+    """The folder of a write, on a worker.
+
+    A task that has begun goes on when its write has failed or was interrupted. Another write may have taken the name of
+    the folder by then: what is left of the first one must not come between.
+    """
+
+    def __init__(self, path: str, plan: bytes | None) -> None:
+        super().__init__(path)
+        self._plan = plan
+
+    def put(self, key: str, *parts: bytes) -> None:
+        """Write a file, if the folder is still that of the same plan."""
+        found = self.get(PLAN)
+        if found is None or found != self._plan:
+            raise FormatError(
+                f"{self.path} is not on this worker, or no longer of the same write; the folder must be shared by all "
+                "workers, under the same path"
+            )
+        super().put(key, *parts)
 
 
 def _submitted(client: Any, level: LevelPlan, source: LazyArray, store: Folder, region: Region) -> Any:
@@ -93,9 +116,5 @@ def _read_and_write(level: LevelPlan, source: LazyArray, store: Folder, region: 
 
 def _write(level: LevelPlan, store: Folder, region: Region, block: Block) -> tuple[list[str], int]:
     """Write a slab; the keys of what was stored, and the number of bytes."""
-    if not os.path.isdir(store.path):
-        raise FormatError(
-            f"{store.path} is not on this worker; the folder must be shared by all workers, under the same path"
-        )
     ArrayWriter(store, level.path, level.spec).write(region, np.asarray(block)).wait()
     return [key for key in level.keys(region) if store.has(key)], block.nbytes

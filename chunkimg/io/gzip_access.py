@@ -52,12 +52,24 @@ _wrong: set[tuple[str, int, int]] = set()
 
 
 def cache_folder() -> Path:
-    """Folder of the indexes that are made on the way."""
+    """Folder of the indexes that are made on the way.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing says where the user's files are, as in containers that run as a number without a name.
+    """
     from pathlib import Path
 
     if own := os.environ.get("CHUNKIMG_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "chunkimg"
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(folder):
+        # the XDG specification has relative ones ignored
+        folder = os.path.expanduser("~/.cache")
+    if not os.path.isabs(folder):
+        raise FileNotFoundError("this user has no home; set CHUNKIMG_CACHE to the folder in which indexes are kept")
+    return Path(folder) / "chunkimg"
 
 
 @dataclass(frozen=True)
@@ -210,10 +222,9 @@ class GzipAccess:
         return "cache" if self.option == "auto" else str(self.option)
 
     def _make_somewhere(self) -> None:
-        places = [self.place(self._preferred())] + ([self.place(None)] if self.option == "auto" else [])
-        for path in places:
+        for where in [self._preferred(), *([None] if self.option == "auto" else [])]:
             try:
-                self.make(path)
+                self.make(self.place(where))
                 return
             except (OSError, ImportError, FormatError) as error:
                 reason = error
@@ -232,7 +243,10 @@ class GzipAccess:
         """Paths at which an index may be."""
         if self.option != "auto":
             return [self.place(self.option)]
-        return [self.place(None), str(cache_folder() / self._name(mark))]
+        places = [self.place(None)]
+        with suppress(FileNotFoundError):
+            places.append(str(cache_folder() / self._name(mark)))
+        return places
 
     def _name(self, mark: bytes) -> str:
         """Name of the index in a folder of indexes: it changes with the content."""
@@ -256,7 +270,7 @@ class _NewIndex:
         if os.path.isfile(path) and not path.endswith(SUFFIX) and not is_index(path):
             raise FileExistsError(f"{path} exists and is no index of chunkimg; it is not replaced")
         folder = os.path.dirname(path)
-        os.makedirs(folder, 0o700 if folder == str(cache_folder()) else 0o777, exist_ok=True)
+        os.makedirs(folder, 0o700 if _is_cache(folder) else 0o777, exist_ok=True)
         self._path, self._kept, self._closed = path, False, False
         self._partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
@@ -274,7 +288,7 @@ class _NewIndex:
         self._close()
         os.replace(self._partial, self._path)
         self._kept = True
-        if os.path.dirname(self._path) == str(cache_folder()):
+        if _is_cache(os.path.dirname(self._path)):
             _prune(self._path)
 
     def __exit__(self, *_: object) -> None:
@@ -288,6 +302,12 @@ class _NewIndex:
         if not self._closed:
             self._closed = True
             os.close(self.file.fd)
+
+
+def _is_cache(folder: str) -> bool:
+    with suppress(FileNotFoundError):
+        return folder == str(cache_folder())
+    return False
 
 
 def _sweep(folder: str) -> None:

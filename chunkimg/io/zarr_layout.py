@@ -240,7 +240,7 @@ def _member(group: Any, name: str) -> Any:
     try:
         with decoding(f"{group.store_path}/{name}"):
             return zarr_store.child(group, name)
-    except ChunkImgError:
+    except (ChunkImgError, PermissionError):
         return None
 
 

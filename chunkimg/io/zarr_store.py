@@ -68,6 +68,11 @@ def opened(where: Any, path: str | None, storage_options: dict[str, Any] | None 
     """The node at a path of a store, also an array as a draft of Zarr v3 had it."""
     import zarr
 
+    if isinstance(where, (str, os.PathLike)) and "://" not in os.fspath(where):
+        from zarr.storage import LocalStore
+
+        # zarr would take two colons in a name for a chain of file systems
+        where, storage_options = LocalStore(os.fspath(where), read_only=True), None
     with _lenient():
         try:
             return zarr.open(where, mode="r", path=path, storage_options=storage_options)
