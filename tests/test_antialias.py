@@ -1,5 +1,7 @@
 """Resampling to larger voxels without aliasing, against scipy and SimpleITK, and by laws."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import strategies as grids
@@ -10,6 +12,10 @@ from hypothesis import strategies as st
 import chunkimg as ci
 from chunkimg import Grid
 from chunkimg.geometry import affine as aff
+from chunkimg.image.build import to_volume
+from chunkimg.lazy import LazyArray
+from chunkimg.ops import boxes, halos
+from chunkimg.resampling import respaced_volume
 
 ndimage, sitk = optional("scipy.ndimage"), optional("SimpleITK")
 #: full width at half maximum of a Gaussian, in standard deviations
@@ -165,6 +171,42 @@ def test_any_region_and_any_format_have_the_same_values(tmp_path):
         np.testing.assert_array_equal(found.isel(t=1, z=slice(3, 9), x=5).values, expected[1, 3:9, :, 5])
         found.img.save(tmp_path / "b.nii.gz", overwrite=True)
         np.testing.assert_array_equal(ci.open_image(tmp_path / "b.nii.gz").values, expected)
+
+
+class Raw(LazyArray):
+    """Voxels that notes how many are read, whole or in chunks."""
+
+    piecewise = True
+
+    def __init__(self, data, chunks):
+        self.data, self.shape, self.dtype, self.chunks, self.read = data, data.shape, data.dtype, chunks, 0
+        self.file_order = (0, 1, 2)
+
+    def _read(self, region):
+        self.read += int(np.prod([len(r) for r in region]))
+        return self.data[tuple(slice(r.start, r.stop, r.step) for r in region)].copy()
+
+    def __dask_tokenize__(self):
+        return ("raw", id(self))
+
+
+@pytest.mark.parametrize("chunks", [None, (64, 128, 128)])
+def test_what_is_read_of_files_and_chunks(chunks, monkeypatch):
+    monkeypatch.setattr(boxes, "KEPT", 16 << 20)
+    monkeypatch.setattr(halos, "_KEPT", 16 << 20)
+    source = Raw(noise((192, 260, 280), "i2"), chunks)
+    volume = dataclasses.replace(
+        to_volume(ci.from_array(np.zeros(source.shape, "i2"), spacing=(1, 1.1, 1.2))), data=source
+    )
+    made = respaced_volume(volume, 3.5, antialias=True).data
+    with made.reader() as read:
+        whole = [range(n) for n in made.shape]
+        for start in range(0, made.shape[0], 20):
+            read((range(start, min(start + 20, made.shape[0])), *whole[1:]))
+    assert source.read <= 1.6 * source.size
+    source.read = 0
+    made._read((range(30, 34), range(40, 44), range(40, 44)))
+    assert source.read <= (source.size // 100 if chunks is None else 8 * np.prod(chunks))
 
 
 def test_the_command(tmp_path, command):

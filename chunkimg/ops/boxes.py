@@ -23,6 +23,8 @@ import numpy as np
 from ..chunks import BUDGET, block_shape, regions
 from ..lazy import Block, LazyArray, Reader, Region, ScaledArray, ViewArray
 from ..open_file import OpenFile, temporary_file
+from .gaussian import Gaussian
+from .overlap import OverlapArray
 
 __all__ = ["KEPT", "Boxes", "open_boxes"]
 
@@ -32,6 +34,8 @@ KEPT = BUDGET // 2
 _SMALL, _LARGE = 256 << 10, 4 << 20
 #: part of the windows that may be decoded twice before a temporary file is begun
 _TWICE = 0.05
+#: a box of this side is smoothed by itself where it takes no more than so many bytes with what lies around it
+_SIDE, _MOST = 96, 64 << 20
 #: bytes that are written to a temporary file at a time
 _RUN = 16 << 20
 
@@ -78,6 +82,10 @@ def open_boxes(source: LazyArray, whole: bool) -> Iterator[Boxes]:
         # what is kept is what is stored
         with open_boxes(source.source, whole) as inner:
             yield _Through(inner, lambda box: (box, None), source.scaling.apply)
+    elif isinstance(source, OverlapArray) and _smooths(source):
+        # smoothing a little twice costs less than keeping what is smoothed, in a wider type
+        with open_boxes(source.source, whole) as inner:
+            yield _Smoothed(source, inner)
     elif isinstance(source, ViewArray) and _is_grid(source) and not (spools and source.file_order is not None):
         with open_boxes(source.source, whole) as inner:
             yield _Through(inner, partial(_shown, source), source._turned)
@@ -271,6 +279,31 @@ class _Through:
         region, pick = self._below(box)
         with self._inner.take(region, windows) as block:
             yield self._made(block if pick is None else block[pick])
+
+
+class _Smoothed:
+    """Boxes smoothed one by one, by whoever takes them, from what lies in and around them."""
+
+    def __init__(self, source: OverlapArray, inner: Boxes) -> None:
+        self._source, self._inner = source, inner
+        self.anywhere, self.window_bytes = inner.anywhere, inner.window_bytes
+
+    def keys(self, box: Region) -> list[Key]:
+        return self._inner.keys(self._source.around(box))
+
+    def fetch(self, keys: Iterable[Key]) -> Windows:
+        return self._inner.fetch(keys)
+
+    @contextmanager
+    def take(self, box: Region, windows: Windows | None = None) -> Iterator[Block]:
+        with self._inner.take(self._source.around(box), windows) as block:
+            made = self._source.made(block, box)
+        yield made
+
+
+def _smooths(source: OverlapArray) -> bool:
+    sides = [min(_SIDE, n) + 2 * d for n, d in zip(source.shape[-3:], source.halo.depth, strict=True)]
+    return isinstance(source.function, Gaussian) and math.prod(sides) * source.dtype.itemsize <= _MOST
 
 
 def _is_grid(view: ViewArray) -> bool:

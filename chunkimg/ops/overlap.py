@@ -204,6 +204,14 @@ class OverlapArray(Derived):
             out[..., place, :, :] = found[..., :: space[1].step, :: space[2].step]
         return out
 
+    def around(self, box: Region) -> Region:
+        """What of the source a box (ranges of step 1) is made of."""
+        return (*box[:-3], *self.halo.around(box[-3:], self.shape[-3:]))
+
+    def made(self, values: Block, box: Region) -> Block:
+        """The result for a box, of the values of the source `around` it."""
+        return self._of(values, self.around(box)[-3:], box[-3:])
+
     def _of(self, frames: Block, box: Region, space: Region) -> Block:
         """The result for a region of space; `frames` are the voxels of `box`."""
         out = np.empty([*frames.shape[:-3], *map(len, space)], self.dtype)
