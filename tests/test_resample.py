@@ -22,7 +22,7 @@ from chunkimg.io.format import WriteOptions
 from chunkimg.io.registry import format_to_write
 from chunkimg.lazy import LazyArray, ScaledArray, ViewArray
 from chunkimg.ops import boxes, interpolate, interpolate_kernels, machine_code
-from chunkimg.ops.pad import PaddedArray
+from chunkimg.ops.pad import PaddedArray, padded
 from chunkimg.ops.resample import ResampledArray
 from chunkimg.scaling import Scaling
 from chunkimg.volume import TimeAxis, Volume
@@ -449,6 +449,27 @@ def test_views_and_scaled_values_are_read_by_chunks_of_their_source(kind):
     expected = resampling.resample_volume(volume_of(values, shown.grid.matrix), ref, fill=-1).data[:]
     np.testing.assert_array_equal(np.concatenate(found), expected)
     np.testing.assert_array_equal(data[:], expected)
+
+
+@pytest.mark.parametrize("kind", [{"chunks": (16, 16, 16)}, {"sequential": True}, {}])
+def test_padded_images_are_read_by_chunks_of_their_source(kind):
+    stored, volume, ref = rotated((60, 70, 80), **kind)
+    wide = padded(volume, {"x": (3, 9), "y": (21, 0), "z": (5, 17)}, fill=-7)
+    # beyond the padding on some sides, and far from the image within it
+    ref = ref.pad((0, 40, 2), (5, 0, 30))
+    values = wide.values[:]
+    stored.read = 0
+    data = resampling.resample_volume(wide, ref, fill=9).data
+    with data.reader() as read:
+        found = [
+            read((range(at, min(at + 9, data.shape[0])), range(data.shape[1]), range(data.shape[2])))
+            for at in range(0, data.shape[0], 9)
+        ]
+    assert kind == {} or stored.passes <= 1
+    expected = resampling.resample_volume(volume_of(values, wide.grid.matrix), ref, fill=9).data[:]
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    np.testing.assert_array_equal(data[:], expected)
+    assert {-7, 9} <= set(np.unique(expected))
 
 
 def test_a_sequential_source_is_read_once_by_a_pass():

@@ -159,7 +159,9 @@ class FiltersPart(GeometryPart):
         -------
         Patches
             Has a length, indices and slices, and can be gone through; ``start(k)`` is the first voxel of a patch,
-            ``size`` is that of all. Patches are without Dask: each reads its own region when its values are asked for.
+            ``size`` is that of all. Patches are without Dask: each reads its own region when its values are asked for,
+            whole chunks or planes of gzip with it: going through all of them reads these several times, `map_patches`
+            once.
             `chunkimg.assemble` puts together what was made of them.
 
         Raises

@@ -25,6 +25,7 @@ from ..lazy import Block, LazyArray, Reader, Region, ScaledArray, ViewArray
 from ..open_file import OpenFile, temporary_file
 from .gaussian import Gaussian
 from .overlap import OverlapArray
+from .pad import PaddedArray
 
 __all__ = ["KEPT", "Boxes", "open_boxes"]
 
@@ -86,6 +87,10 @@ def open_boxes(source: LazyArray, whole: bool) -> Iterator[Boxes]:
         # smoothing a little twice costs less than keeping what is smoothed, in a wider type
         with open_boxes(source.source, whole) as inner:
             yield _Smoothed(source, inner)
+    elif isinstance(source, PaddedArray) and source.mode == "constant":
+        # its chunks lie across those of what it surrounds
+        with open_boxes(source.source, whole) as inner:
+            yield _Padded(source, inner)
     elif isinstance(source, ViewArray) and _is_grid(source) and not (spools and source.file_order is not None):
         with open_boxes(source.source, whole) as inner:
             yield _Through(inner, partial(_shown, source), source._turned)
@@ -299,6 +304,35 @@ class _Smoothed:
         with self._inner.take(self._source.around(box), windows) as block:
             made = self._source.made(block, box)
         yield made
+
+
+class _Padded:
+    """Boxes of an array inside a constant."""
+
+    def __init__(self, source: PaddedArray, inner: Boxes) -> None:
+        self._source, self._inner = source, inner
+        self.anywhere, self.window_bytes = inner.anywhere, inner.window_bytes
+
+    def keys(self, box: Region) -> list[Key]:
+        inside = self._source.inside(box)
+        return self._inner.keys(inside) if all(map(len, inside)) else []
+
+    def fetch(self, keys: Iterable[Key]) -> Windows:
+        return self._inner.fetch(keys)
+
+    @contextmanager
+    def take(self, box: Region, windows: Windows | None = None) -> Iterator[Block]:
+        inside = self._source.inside(box)
+        if tuple(map(len, inside)) == tuple(map(len, box)):
+            with self._inner.take(inside, windows) as block:
+                yield block
+            return
+        out = np.full([len(r) for r in box], self._source.fill, self._source.dtype)
+        if all(map(len, inside)):
+            first = [r.start - b for r, b in zip(box, self._source.before, strict=True)]
+            with self._inner.take(inside, windows) as block:
+                out[tuple(slice(r.start - f, r.stop - f) for r, f in zip(inside, first, strict=True))] = block
+        yield out
 
 
 def _smooths(source: OverlapArray) -> bool:

@@ -54,6 +54,11 @@ class PaddedArray(Derived):
             # other modes go back to what was read before
             self.file_order = source.file_order
 
+    def inside(self, box: Region) -> Region:
+        """What of the source a box (ranges of step 1) shows; ranges of no element where it shows nothing."""
+        ends = ((r.start - b, r.stop - b, n) for r, b, n in zip(box, self.before, self.source.shape, strict=True))
+        return tuple(range(max(0, min(start, n)), max(0, min(stop, n))) for start, stop, n in ends)
+
     def _read(self, region: Region) -> Block:
         return self._around(self.source._read, region)
 
