@@ -26,6 +26,7 @@ from chunkimg.ops.gaussian import Gaussian
 from chunkimg.ops.gaussian_kernel import correlate_kernel
 from chunkimg.ops.halos import lattice, overlapping
 from chunkimg.ops.overlap import Halo, OverlapArray, Whole
+from chunkimg.ops.pad import PaddedArray
 from chunkimg.scaling import Scaling
 from chunkimg.volume import Volume
 
@@ -350,6 +351,22 @@ def test_chunks_below_views():
         for z, y in itertools.product((0, 10, 20), (0, 10)):
             read((range(z, z + 15), range(y, y + 15), range(15)))
     assert np.all(source.chunk_counts() <= 1)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_chunks_below_padding(mode):
+    source = Memory(random((40, 36, 31)), (8, 9, 10))
+    wide = PaddedArray(source, (3, 9, 0), (5, 0, 12), mode)
+    assert lattice(wide) == ((3, 8), (0, 9), (0, 10))
+    values = wide[:]
+    source.read.clear()
+    with overlapping(wide) as read:
+        for z, y, x in itertools.product(range(0, 48, 12), range(0, 45, 15), range(0, 43, 20)):
+            box = tuple(range(a, min(a + 15, n)) for a, n in zip((z, y, x), wide.shape, strict=True))
+            np.testing.assert_array_equal(read(box), values[tuple(slice(r.start, r.stop) for r in box)])
+    # those at the border are read for what lies beyond it, too
+    counts = source.chunk_counts() if mode == "constant" else source.chunk_counts()[1:-1, 1:-1, :1]
+    assert mode == "reflect" or np.all(counts <= 1)
 
 
 @pytest.mark.parametrize("chunks", [None, "auto", {"z": 16}])

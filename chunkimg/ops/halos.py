@@ -14,6 +14,7 @@ import numpy as np
 from ..chunks import BUDGET
 from ..lazy import Block, LazyArray, Reader, Region, ScaledArray, ViewArray
 from ..workers import each
+from .pad import PaddedArray
 
 __all__ = ["Lattice", "lattice", "overlapping"]
 
@@ -45,6 +46,9 @@ def overlapping(source: LazyArray) -> Iterator[Reader]:
 
 def lattice(source: LazyArray) -> Lattice | None:
     """Where an array, or the one that it shows a part of, is cut into chunks; None if it is not, or by a stride."""
+    if isinstance(source, PaddedArray):
+        inside = lattice(source.source)
+        return inside and tuple(((first + b) % n, n) for (first, n), b in zip(inside, source.before, strict=True))
     if source.chunks is not None:
         return tuple((0, max(1, c)) for c in source.chunks)
     if isinstance(source, ScaledArray):
