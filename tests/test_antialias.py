@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strategies as grids
 from conftest import item_path, items, optional
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import chunkimg as ci
@@ -58,6 +58,10 @@ def test_as_scipy_and_then_resampled(data):
     image = ci.from_array(noise(shape, "f8"), affine=affine)
     away = rotation(data.draw(st.sampled_from([0, 30])), data.draw(st.integers(0, 2)))
     ref = Grid((5, 4, 3), aff.compose(data.draw(st.tuples(*[st.floats(0.3, 6)] * 3)), turn @ away, (5, -6, 7)))
+    # positions that all lie within 1e-3 voxel of whole ones are taken to be there, and steps with them
+    rows = (np.linalg.inv(affine) @ np.asarray(ref.matrix))[:3]
+    rest = np.abs(rows - np.rint(rows)) @ (4, 3, 2, 1)
+    assume(np.all((rest < 1e-12) | (rest > 1e-3)))
     found = image.img.resample_to(ref, antialias=True)
     expected = smoothed_by_scipy(image, ref).img.resample_to(ref)
     np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-9)
