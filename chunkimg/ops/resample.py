@@ -142,6 +142,7 @@ class ResampledArray(Derived):
     def lender(self) -> Iterator[Lender]:
         """Keeps what was decoded from one region to the next."""
         with open_boxes(self.source, whole=True) as boxes:
+            assert boxes.anywhere, "what is not read by all threads is not lent to them"
             yield lambda region: nullcontext(self._made(boxes, region))
 
     @property
