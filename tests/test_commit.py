@@ -287,7 +287,10 @@ class Removing:
             return
         self.done = True
         if self.path.is_dir():
-            shutil.rmtree(self.path)
+            # in one step: workers put files into a folder that is being emptied
+            gone = self.path.with_name("gone")
+            self.path.rename(gone)
+            shutil.rmtree(gone)
         else:
             self.path.unlink()
             self.path.write_bytes(b"of the next writer")
