@@ -239,6 +239,16 @@ def test_left_out_where_it_is_not_wanted(name, image, tmp_path, command):
         image.img.save(tmp_path / "a.zarr", gzip_table=False)
 
 
+def test_left_out_of_a_long_header(tmp_path):
+    original = nib.Nifti1Image(voxels(), AFFINE)
+    original.header.extensions.append(nib.nifti1.Nifti1Extension("comment", os.urandom(40_000)))
+    nib.save(original, tmp_path / "a.nii")
+    for table, name in ((True, "b.hdr.gz"), (False, "c.hdr.gz")):
+        ci.convert(tmp_path / "a.nii", tmp_path / name, gzip_table=table)
+        assert (table_in(tmp_path / name) is not None) == table
+        np.testing.assert_array_equal(ci.open_image(tmp_path / name).values, ci.open_image(tmp_path / "a.nii").values)
+
+
 @pytest.mark.parametrize("size", [0, 1, 10_006, 10_007])
 def test_one_piece_has_no_table(size, tmp_path):
     path = written(bytes(size), tmp_path)

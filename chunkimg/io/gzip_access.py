@@ -274,7 +274,7 @@ class _NewIndex:
         self._path, self._kept, self._closed = path, False, False
         self._partial = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(4)}.partial")
         fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        self.file: OpenFile = OpenFile(fd, path)
+        self.file = OpenFile(fd, path)
         self._source = source
         _sweep(folder)
 

@@ -64,7 +64,7 @@ class GzipWriter:
     Parameters
     ----------
     file : OpenFile
-        The file.
+        The file, empty from `start` on.
     level : int or None
         0 to 3 are ISA-L's levels, 4 to 9 those of zlib-ng, or of zlib where that is not installed; None for 3.
     start : int

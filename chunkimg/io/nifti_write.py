@@ -16,8 +16,8 @@ from . import nifti_fields as nf
 from . import nifti_header as nh
 from . import nifti_update as update
 from .commit import check_destination, partial_file, set_aside
+from .encoders import open_encoder
 from .format import WriteOptions
-from .gzip_write import GzipWriter
 from .stream_write import Stored, write_voxels
 
 __all__ = ["build_header", "write"]
@@ -56,7 +56,7 @@ def write(volume: Volume, dest: str, options: WriteOptions) -> None:
             write_voxels(volume.data, file, stored, options, image)
             take_away()
         if compressed:
-            with GzipWriter(header_file, options.gzip_level) as sink:
+            with open_encoder(header_file, 0, "gzip", options) as sink:
                 sink.write(memoryview(prefix))
         else:
             header_file.write(prefix, 0)

@@ -120,6 +120,8 @@ def kind_of(name: str, format: str | None = None) -> str:
         If there is nothing of that name.
     FormatError
         If it is of no known kind.
+    ValueError
+        If `format` is none of ``"itk"``, ``"fsl"``, ``"afni"`` and ``"field"``.
     """
     if format is not None and format not in _FORMATS:
         raise ValueError(f"format is one of {', '.join(_FORMATS)}; found {format!r}")
